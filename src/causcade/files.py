@@ -1,0 +1,92 @@
+"""Writing so that a reader never sees half a file: under a temporary name first, then renamed.
+
+A job may be killed at any moment. Each writer of this package therefore goes through :func:`replacing`, which hands out
+a hidden name in the same folder and renames it when the block ends without an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["read_json", "replacing", "sha256_of", "write_json", "write_parquet", "write_text"]
+
+HASH_BLOCK_BYTES = 1 << 22
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Hand out a temporary path beside `path`; rename it to `path` if the block succeeds.
+
+    Works for files and for folders (zarr stores). An older file or folder of that name is replaced; a leftover of a
+    killed job is removed first. If the block raises, nothing is left behind and the old file stays.
+
+    Parameters
+    ----------
+    path
+        Final name. Its folder is made if absent.
+
+    Yields
+    ------
+    pathlib.Path
+        The name to write to; it keeps the suffix, since many writers go by it.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".writing-{final.name}")
+    _remove(temporary)
+    try:
+        yield temporary
+    except BaseException:
+        _remove(temporary)
+        raise
+    if final.is_dir():
+        shutil.rmtree(final)
+    temporary.replace(final)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file in one step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON with sorted keys, so that equal values give equal bytes. NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_parquet(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
+    """Write a table without its index, zstd-compressed, in one step."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
