@@ -206,6 +206,7 @@ class PanelConfig(Section):
     """The genes that the network is about."""
 
     num_hvg: Count = Field(9000, description="Highly variable genes taken by consensus over plates.")
+    vote_cells: Positive = Field(100_000, description="Most cells of a plate on which variability is ranked; a seeded sample beyond.")
     min_cells: Positive = Field(20, description="Fewest cells, over the plates that vote, that express a gene of the panel.")
     sources: list[Literal["hvg", "tfs", "rbps", "hallmarks", "drug_targets"]] = Field(
         ["hvg", "tfs", "rbps", "hallmarks", "drug_targets"], min_length=1, description="What the panel is the union of."
@@ -237,7 +238,7 @@ class MaskConfig(Section):
 class EmbeddingConfig(Section):
     """The cell representation that the basal decoder starts from."""
 
-    source: Literal["tx1", "precomputed", "pca"] = Field("pca", description="tx1, precomputed (an obsm key of the input) or pca.")
+    source: Literal["precomputed", "pca"] = Field("pca", description="precomputed (an obsm key of the input) or pca.")
     obsm: str = Field("X_emb", description="obsm key of a precomputed embedding.")
     dimensions: Positive = Field(32, description="Dimensions of the PCA.")
     cells: Literal["controls", "all"] = Field("controls", description="Which cells to embed; controls suffice for `basal.baseline: matched_control`.")
@@ -246,8 +247,8 @@ class EmbeddingConfig(Section):
 class BasalConfig(Section):
     """The basal decoder and the baseline of treated cells."""
 
-    baseline: Literal["matched_control", "own_cell", "control_mean"] = Field(
-        "matched_control", description="matched_control (mean basal prediction of the controls of line and plate), own_cell, or control_mean (no model)."
+    baseline: Literal["matched_control", "control_mean"] = Field(
+        "matched_control", description="matched_control (mean basal prediction of the controls of line and plate) or control_mean (their plain mean, no model)."
     )
     hidden: Positive = Field(128, description="Width of the decoder's hidden layer.")
     max_epochs: Positive = Field(40, description="Most passes over the control cells.")
@@ -364,8 +365,6 @@ class Config(Section):
                 f"expected `mask.partners` of at most `coexpression.partners` ({self.coexpression.partners}), found {self.mask.partners}; "
                 f"write `coexpression: {{partners: {self.mask.partners}}}`"
             )
-        if self.basal.baseline == "own_cell" and self.embedding.cells == "controls":
-            raise ValueError("expected `embedding: {cells: all}` with `basal.baseline: own_cell`, found `controls`; write `embedding: {cells: all}`")
         return self
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import anndata
     import pandas as pd
 
-__all__ = ["read_json", "replacing", "sha256_of", "write_json", "write_parquet", "write_text"]
+__all__ = ["read_anndata", "read_json", "replacing", "sha256_of", "write_anndata", "write_json", "write_parquet", "write_text"]
 
 HASH_BLOCK_BYTES = 1 << 22
 
@@ -81,6 +82,21 @@ def write_parquet(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Write a table without its index, zstd-compressed, in one step."""
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def write_anndata(path: str | os.PathLike[str], data: anndata.AnnData) -> None:
+    """Write a small AnnData as a consolidated zarr v3 store, in one step."""
+    import anndata as ad
+
+    with replacing(path) as temporary, ad.settings.override(zarr_write_format=3):
+        data.write_zarr(temporary)
+
+
+def read_anndata(path: str | os.PathLike[str]) -> anndata.AnnData:
+    """Read an AnnData zarr store into memory."""
+    import anndata as ad
+
+    return ad.read_zarr(path)
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -1,0 +1,187 @@
+"""The gene panel: highly variable genes by consensus over plates, united with genes of known roles.
+
+Each plate votes once (:func:`plate_votes`); the panel is made from all votes and then pinned, so that a new plate costs only itself. The control genes of cell-cycle scores
+are fixed at the same moment. Highly variable genes: dispersion normalised within bins of mean expression (Satija 2015, doi:10.1038/nbt.3192), by scanpy or rapids-singlecell.
+
+Axes: N cells, F genes of the plates, G genes of the panel.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from causcade.backend import Backend, single_cell
+from causcade.cells import CellStore, log_normalise
+from causcade.config import PanelConfig
+from causcade.errors import InputError
+from causcade.gene_lists import G2M_GENES, S_GENES
+from causcade.runtime import Progress
+
+__all__ = ["build_panel", "cell_cycle_genes", "consensus", "plate_votes", "summarise_panel"]
+
+logger = logging.getLogger(__name__)
+
+FLAG_OF_SOURCE = {"tfs": "is_tf", "rbps": "is_rbp", "hallmarks": "is_hallmark", "drug_targets": "is_drug_target"}
+NUM_BINS = 25
+CONTROLS_PER_GENE = 50
+
+
+def plate_votes(store: CellStore, settings: PanelConfig, *, seed: int, block_cells: int, backend: Backend = "auto") -> pd.DataFrame:
+    """Rank the genes of one plate by normalised dispersion.
+
+    Parameters
+    ----------
+    store
+        Cells of the plate. At most `settings.vote_cells` of them (a seeded sample) are ranked on; all are counted.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene_id, gene, rank (1 = most variable; NaN where the gene is not expressed), mean (of x over the ranked cells), num_cells (cells that express it) [F].
+    """
+    chosen = np.arange(store.num_cells)
+    if store.num_cells > settings.vote_cells:
+        chosen = np.sort(np.random.default_rng(seed).choice(store.num_cells, settings.vote_cells, replace=False))
+    is_chosen = np.zeros(store.num_cells, dtype=bool)
+    is_chosen[chosen] = True
+    totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
+    num_cells = np.zeros(len(store.var), dtype=np.int64)
+    kept = []
+    progress = Progress(store.num_cells, "cells")
+    for rows, counts in store.iter_counts(block_cells):
+        num_cells += np.bincount(counts.indices[counts.data > 0], minlength=len(store.var))
+        if is_chosen[rows].any():
+            kept.append(log_normalise(counts[is_chosen[rows]], totals[rows][is_chosen[rows]]))
+        progress.advance(len(rows))
+    x_NF = sp.vstack(kept, format="csr") if kept else sp.csr_matrix((0, len(store.var)), dtype=np.float32)
+    mean = np.asarray(x_NF.mean(axis=0)).ravel() if x_NF.shape[0] else np.zeros(len(store.var))
+    rank = np.full(len(store.var), np.nan)
+    expressed = np.flatnonzero(mean > 0)
+    if x_NF.shape[0] > 1 and len(expressed) > 1:
+        dispersion = _dispersions(x_NF[:, expressed], backend)
+        order = np.lexsort((store.var.index.to_numpy()[expressed], -dispersion))
+        rank[expressed[order]] = np.arange(1, len(expressed) + 1)
+    return pd.DataFrame({"gene_id": store.var.index.astype(str), "gene": store.var["gene"].astype(str).to_numpy(), "rank": rank, "mean": mean, "num_cells": num_cells})
+
+
+def _dispersions(x_NF: sp.csr_matrix, backend: Backend) -> np.ndarray:
+    """Normalised dispersions, as float64; genes for which none is defined come last."""
+    import anndata
+
+    module: Any = single_cell(backend)
+    data = anndata.AnnData(x_NF)
+    if module.__name__ == "rapids_singlecell":
+        module.get.anndata_to_GPU(data)
+    module.pp.highly_variable_genes(data, flavor="seurat", n_top_genes=min(x_NF.shape[1], 2000))
+    values = data.var["dispersions_norm"].to_numpy(dtype=np.float64)
+    return np.nan_to_num(values, nan=-np.inf)
+
+
+def consensus(votes: dict[str, pd.DataFrame], settings: PanelConfig) -> pd.DataFrame:
+    """Consensus of the plates' votes, independent of their order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene_id, gene, hvg_rank (median rank over the plates that rank it), num_plates (plates in which it is among the `num_hvg` most variable), num_cells (sum over plates), mean (mean of the
+        plates' means), is_hvg; sorted by gene_id. `is_hvg` marks the `num_hvg` best by num_plates, then by hvg_rank.
+
+    Raises
+    ------
+    InputError
+        If no plate votes.
+    """
+    if not votes:
+        raise InputError("panel: expected votes of at least one plate, found none. Give a plate table with a plate.")
+    table = pd.concat([votes[name].assign(plate=name) for name in sorted(votes)], ignore_index=True)
+    table["top"] = table["rank"] <= settings.num_hvg
+    grouped = table.groupby("gene_id", sort=True)
+    result = grouped.agg(gene=("gene", "first"), hvg_rank=("rank", "median"), num_plates=("top", "sum"), num_cells=("num_cells", "sum"), mean=("mean", "mean")).reset_index()
+    expressed = result[result["num_cells"] >= settings.min_cells]
+    best = expressed.sort_values(["num_plates", "hvg_rank", "gene_id"], ascending=[False, True, True]).head(settings.num_hvg)
+    result["is_hvg"] = result["gene_id"].isin(best.loc[best["hvg_rank"].notna(), "gene_id"])
+    return result
+
+
+def build_panel(agreed: pd.DataFrame, members: dict[str, set[str]], settings: PanelConfig) -> pd.DataFrame:
+    """Union of the highly variable genes and the genes of the other sources.
+
+    Parameters
+    ----------
+    agreed
+        Table of :func:`consensus`.
+    members
+        Genes (symbols) of each source in `tfs`, `rbps`, `hallmarks`, `drug_targets`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `panel.parquet`, sorted by gene.
+
+    Raises
+    ------
+    InputError
+        If the panel would hold fewer than two genes.
+    """
+    table = agreed.copy()
+    chosen = table["is_hvg"] if "hvg" in settings.sources else pd.Series(False, index=table.index)  # noqa: FBT003
+    for source, flag in FLAG_OF_SOURCE.items():
+        table[flag] = table["gene"].isin(members.get(source, set()))
+        if source in settings.sources:
+            chosen = chosen | table[flag]
+    table = table[chosen & (table["num_cells"] >= settings.min_cells)]
+    if len(table) < 2:
+        raise InputError(
+            f"panel: expected at least 2 genes that {settings.min_cells} cells express, found {len(table)}. Lower `panel: {{min_cells: ...}}`, or check that the gene ids are human."
+        )
+    columns = ["gene_id", "gene", *FLAG_OF_SOURCE.values(), "is_hvg", "hvg_rank", "num_plates", "num_cells"]
+    return table.sort_values(["gene", "gene_id"], ignore_index=True)[columns]
+
+
+def cell_cycle_genes(agreed: pd.DataFrame, approved: dict[str, str], *, seed: int) -> pd.DataFrame:
+    """S and G2/M genes that the data have, and for each list its control genes of similar mean expression.
+
+    Control genes are drawn, as in scanpy's `score_genes`, from the genes of the same bins of mean expression; they are drawn once, here, so that all plates and shards agree.
+
+    Parameters
+    ----------
+    agreed
+        Table of :func:`consensus` (all genes, not only the panel).
+    approved
+        Approved symbol of each listed symbol, where it differs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene_id, role (s, s_control, g2m, g2m_control); without rows where fewer than two genes of a list are there.
+    """
+    rng = np.random.default_rng(seed)
+    table = agreed[agreed["num_cells"] > 0].sort_values("gene_id", ignore_index=True)
+    listed = {role: {approved.get(name, name) for name in names} for role, names in (("s", S_GENES), ("g2m", G2M_GENES))}
+    in_any = table["gene"].isin(listed["s"] | listed["g2m"])
+    rank = table["mean"].rank(method="first").to_numpy() - 1
+    bins = (rank * NUM_BINS // max(len(table), 1)).astype(int)
+    parts = []
+    for role, names in listed.items():
+        member = table["gene"].isin(names).to_numpy()
+        if member.sum() < 2:
+            logger.warning("cell cycle: %d of the %s genes are in the data; the %s score is left out", member.sum(), role.upper(), role.upper())
+            continue
+        pool: list[str] = []
+        for number in np.unique(bins[member]):
+            candidates = table.loc[(bins == number) & ~in_any, "gene_id"].to_numpy()
+            pool.extend(rng.permutation(candidates)[:CONTROLS_PER_GENE])
+        parts.append(pd.DataFrame({"gene_id": table.loc[member, "gene_id"], "role": role}))
+        parts.append(pd.DataFrame({"gene_id": sorted(pool), "role": f"{role}_control"}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"gene_id": pd.Series(dtype=str), "role": pd.Series(dtype=str)})
+
+
+def summarise_panel(panel: pd.DataFrame, plates: list[str]) -> dict[str, Any]:
+    """Return `panel_summary.json`: how many genes, from which sources, by the votes of which plates."""
+    by_source = {"hvg": int(panel["is_hvg"].sum())} | {source: int(panel[flag].sum()) for source, flag in FLAG_OF_SOURCE.items()}
+    return {"num_genes": len(panel), "by_source": by_source, "plates_voted": sorted(plates)}

@@ -1,0 +1,222 @@
+"""Quality control of one plate: metrics per cell, filters with reasons, doublets on request; all genes are kept.
+
+Metrics equal `scanpy.pp.calculate_qc_metrics` (doi:10.1186/s13059-017-1382-0): total counts, detected genes, share of mitochondrial counts. Outliers by median absolute deviation follow
+the usual practice on log counts and log genes.
+
+Axes: N cells of the plate, B cells of a block, F features of the file, G genes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from causcade.config import InputConfig, PerturbationConfig, QualityConfig
+from causcade.errors import InputError
+from causcade.gene_lists import MITO_PREFIX
+from causcade.labels import CONTROL, canonical_obs, select_plate
+from causcade.plates import Plate
+from causcade.readers import CountsFile, merge_genes
+from causcade.runtime import Progress
+
+__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "summarise_plate"]
+
+logger = logging.getLogger(__name__)
+
+REASONS = ("low_counts", "low_genes", "high_mito", "outlier", "doublet", "excluded")
+MAD_TO_SD = 1.4826
+MIN_DOUBLET_CELLS = 50
+NUM_BINS = 40
+CANONICAL = ("perturbation", "kind", "dose", "cell_line", "plate", "well", "is_control")
+
+
+class PlateCounts:
+    """The cells of one plate in its file: canonical obs, canonical genes, blocks of counts.
+
+    Parameters
+    ----------
+    plate, settings, perturbation
+        The plate and how to read it.
+    names
+        Table `gene_id`, `gene` [F] that translates the file's genes in their order; features that get one id are summed.
+    """
+
+    def __init__(self, file: CountsFile, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig, names: pd.DataFrame) -> None:
+        self._file = file
+        self._block_cells = settings.block_cells
+        self.rows = np.flatnonzero(select_plate(file.obs, plate, settings))
+        selected = file.obs.iloc[self.rows]
+        self.obs = canonical_obs(selected, plate, settings, perturbation)
+        cell_names = pd.Index(selected.index.astype(str))
+        if not cell_names.is_unique:
+            repeat = pd.Series(cell_names).groupby(cell_names.to_numpy()).cumcount().to_numpy()
+            cell_names = pd.Index([name if number == 0 else f"{name}-{number}" for name, number in zip(cell_names, repeat, strict=True)])
+        self.obs.index = cell_names.rename("cell")
+        self.extra = selected.set_axis(self.obs.index).drop(columns=[name for name in selected.columns if name in self.obs.columns])
+        distinct, self._summing = merge_genes(pd.Index(names["gene_id"]))
+        first = ~names["gene_id"].duplicated().to_numpy()
+        self.var = pd.DataFrame({"gene": names["gene"].to_numpy()[first].astype(str)}, index=pd.Index(distinct.astype(str), name="gene_id"))
+
+    def iter_blocks(self, keep: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+        """Blocks of (positions in `obs` [B], counts [B, G]); `keep` (boolean [N]) restricts them."""
+        positions = np.arange(len(self.rows)) if keep is None else np.flatnonzero(keep)
+        wanted = self.rows[positions]
+        done = 0
+        for part, counts in self._file.iter_blocks(wanted, self._block_cells):
+            summed = counts if self._summing is None else sp.csr_matrix(counts @ self._summing)
+            summed.eliminate_zeros()
+            yield positions[done : done + len(part)], summed
+            done += len(part)
+
+
+def measure_cells(plate: PlateCounts) -> tuple[pd.DataFrame, int]:
+    """Counts, detected genes and mitochondrial share of each cell, and the largest count.
+
+    Returns
+    -------
+    metrics : pandas.DataFrame
+        Columns `total_counts` (counts), `num_genes`, `mito_fraction` (0 where a cell has no counts) [N].
+    largest : int
+        Largest single count.
+    """
+    num = len(plate.obs)
+    total, genes, mito = np.zeros(num), np.zeros(num, dtype=np.int64), np.zeros(num)
+    is_mito = plate.var["gene"].str.upper().str.startswith(MITO_PREFIX).to_numpy()
+    largest = 0
+    progress = Progress(num, "cells")
+    for rows, counts in plate.iter_blocks():
+        total[rows] = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+        genes[rows] = np.diff(counts.indptr)
+        mito[rows] = counts @ is_mito.astype(np.float64)
+        largest = max(largest, int(counts.data.max(initial=0)))
+        progress.advance(len(rows))
+    share = np.divide(mito, total, out=np.zeros(num), where=total > 0)
+    return pd.DataFrame({"total_counts": total, "num_genes": genes, "mito_fraction": share}, index=plate.obs.index), largest
+
+
+def mad_outliers(values: np.ndarray, num_mads: float) -> np.ndarray:
+    """Which values lie more than `num_mads` scaled median absolute deviations from the median (none where the deviation is 0)."""
+    if len(values) == 0:
+        return np.zeros(0, dtype=bool)
+    median = np.median(values)
+    deviation = MAD_TO_SD * np.median(np.abs(values - median))
+    return np.abs(values - median) > num_mads * deviation if deviation > 0 else np.zeros(len(values), dtype=bool)
+
+
+def find_doublets(plate: PlateCounts, candidates: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scrublet (doi:10.1016/j.cels.2018.11.005, in scanpy) on each well.
+
+    Parameters
+    ----------
+    candidates
+        Cells to look at (those that pass the other filters), boolean [N].
+    seed
+        Seed of the simulated doublets.
+
+    Returns
+    -------
+    score, is_doublet
+        Arrays [N]; the score is NaN where none was computed (wells of fewer than 50 cells).
+    """
+    import anndata
+    import scanpy as sc
+
+    score = np.full(len(plate.obs), np.nan)
+    called = np.zeros(len(plate.obs), dtype=bool)
+    codes, wells = pd.factorize(plate.obs["well"], sort=True)
+    progress = Progress(len(wells), "wells")
+    for well in range(len(wells)):
+        member = candidates & (codes == well)
+        progress.advance()
+        if member.sum() < MIN_DOUBLET_CELLS:
+            continue
+        counts = sp.vstack([block for _, block in plate.iter_blocks(member)], format="csr").astype(np.float32)
+        data = anndata.AnnData(counts)
+        sc.pp.scrublet(data, random_state=seed, verbose=False, n_prin_comps=min(30, counts.shape[0] - 2))
+        score[member] = data.obs["doublet_score"].to_numpy()
+        if "predicted_doublet" in data.obs:
+            called[member] = data.obs["predicted_doublet"].to_numpy(dtype=bool)
+    return score, called
+
+
+def judge_cells(plate: PlateCounts, metrics: pd.DataFrame, settings: QualityConfig, seed: int) -> pd.DataFrame:
+    """Table of `quality/<plate>.parquet`: each cell with its metrics and why it was removed ("" = kept).
+
+    Raises
+    ------
+    InputError
+        If no cell is left.
+    """
+    flags = {
+        "low_counts": metrics["total_counts"].to_numpy() < settings.min_counts,
+        "low_genes": metrics["num_genes"].to_numpy() < settings.min_genes,
+        "high_mito": metrics["mito_fraction"].to_numpy() > settings.max_mito,
+        "excluded": plate.obs["is_excluded"].to_numpy(),
+    }
+    usable = ~np.logical_or.reduce(list(flags.values()))
+    outlier = np.zeros(len(metrics), dtype=bool)
+    if settings.mad is not None:
+        for name in ("total_counts", "num_genes"):
+            outlier[usable] |= mad_outliers(np.log1p(metrics[name].to_numpy(dtype=np.float64)[usable]), settings.mad)
+    flags["outlier"] = outlier
+    score = np.full(len(metrics), np.nan)
+    flags["doublet"] = np.zeros(len(metrics), dtype=bool)
+    if settings.doublets == "scrublet":
+        score, flags["doublet"] = find_doublets(plate, usable & ~outlier, seed)
+    reason = np.full(len(metrics), "", dtype=object)
+    for name in REASONS:
+        hit = flags[name]
+        reason[hit] = [f"{text};{name}" if text else name for text in reason[hit]]
+    if len(metrics) and (reason != "").all():
+        counts = ", ".join(f"{name} {int(flags[name].sum())}" for name in REASONS if flags[name].any())
+        raise InputError(
+            f"plate {plate.obs['plate'].iloc[0]}: expected cells that pass quality control, found none of {len(metrics)} ({counts}). Loosen `quality` in the configuration."
+        )
+    table = plate.obs[["well", "cell_line", "perturbation"]].assign(**metrics, doublet_score=score, reason=reason)
+    return table.reset_index(names="cell")
+
+
+def _histogram(values: np.ndarray, *, log: bool) -> dict[str, list[float]]:
+    """Histogram with equal bins (in log10 where asked), for the report."""
+    if len(values) == 0:
+        return {"edges": [], "counts": []}
+    scaled = np.log10(np.maximum(values, 1)) if log else values
+    counts, edges = np.histogram(scaled, bins=NUM_BINS)
+    return {"edges": [float(f"{10**edge if log else edge:.5g}") for edge in edges], "counts": counts.tolist()}
+
+
+def summarise_plate(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the entry of `quality/summary.json` for one plate, from its `quality/<plate>.parquet`.
+
+    Perturbations of which no cell is left are listed in `lost_perturbations`.
+    """
+    kept = table[table["reason"] == ""]
+    reasons = table["reason"].str.split(";").explode()
+    treated = set(table.loc[~table["reason"].str.contains("excluded"), "perturbation"]) - {CONTROL}
+    lost = sorted(treated - set(kept["perturbation"]))
+    if lost:
+        logger.warning("no cell passes quality control for %d perturbation(s): %s", len(lost), ", ".join(lost))
+    medians = kept[["total_counts", "num_genes", "mito_fraction"]].median()
+    return {
+        "num_cells": len(table),
+        "num_kept": len(kept),
+        "removed": {name: int((reasons == name).sum()) for name in REASONS},
+        "median_counts": float(medians["total_counts"]) if len(kept) else None,
+        "median_genes": float(medians["num_genes"]) if len(kept) else None,
+        "median_mito": float(medians["mito_fraction"]) if len(kept) else None,
+        "num_wells": int(kept["well"].nunique()),
+        "num_control_wells": int(kept.loc[kept["perturbation"] == CONTROL, "well"].nunique()),
+        "num_control_cells": int((kept["perturbation"] == CONTROL).sum()),
+        "cell_lines": {str(line): int(num) for line, num in kept["cell_line"].value_counts().sort_index().items()},
+        "lost_perturbations": lost,
+        "histograms": {
+            "total_counts": _histogram(table["total_counts"].to_numpy(), log=True),
+            "num_genes": _histogram(table["num_genes"].to_numpy(), log=True),
+            "mito_fraction": _histogram(table["mito_fraction"].to_numpy(), log=False),
+        },
+    }

@@ -1,0 +1,117 @@
+"""Which gene each perturbation acts on, and with which sign.
+
+Drugs take their targets from the drug table; a knockout, CRISPRi or CRISPRa perturbation acts on the gene that it is named after (`A+B` on both). A user's table
+overrides either, perturbation by perturbation.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from causcade.errors import InputError
+
+if TYPE_CHECKING:
+    from causcade.resources import Resolver
+
+__all__ = ["build_targets", "read_target_table"]
+
+logger = logging.getLogger(__name__)
+
+SIGN_OF_KIND = {"knockout": -1, "crispri": -1, "crispra": 1}
+COLUMNS = ["perturbation", "target", "sign", "source"]
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+def read_target_table(path: str | Path) -> pd.DataFrame:
+    """Read a user's table of targets: perturbation, target and, optionally, sign (-1, 0, 1).
+
+    Raises
+    ------
+    InputError
+        If the file or a column is missing, or a sign is none of -1, 0, 1.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected the table of perturbation.targets, found no file. Correct the path, or set it to null.")
+    if path.suffix == ".parquet":
+        table = pd.read_parquet(path)
+    elif path.suffix in SEPARATORS:
+        table = pd.read_csv(path, sep=SEPARATORS[path.suffix])
+    else:
+        raise InputError(f"{path}: expected a table ending in .tsv, .csv or .parquet, found {path.suffix or 'no ending'}. Rename or convert it.")
+    missing = [name for name in ("perturbation", "target") if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: expected columns perturbation, target and sign, found {', '.join(map(str, table.columns))}. Add {' and '.join(missing)}.")
+    table = table.dropna(subset=["perturbation", "target"])
+    sign = pd.to_numeric(table["sign"], errors="coerce") if "sign" in table else pd.Series(0, index=table.index)
+    if not sign.isin([-1, 0, 1]).all():
+        bad = table.loc[~sign.isin([-1, 0, 1]), "sign"].iloc[0]
+        raise InputError(f"{path}: expected signs -1, 0 or 1, found {bad!r}. Write -1 for an inhibitor, 1 for an activator, 0 where it is not known.")
+    return pd.DataFrame(
+        {"perturbation": table["perturbation"].astype(str).str.strip(), "target": table["target"].astype(str).str.strip(), "sign": sign.astype("int8")}
+    ).reset_index(drop=True)
+
+
+def _from_names(labels: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """Targets of genetic perturbations: the genes in their names."""
+    genetic = labels[labels["kind"].isin(list(SIGN_OF_KIND))].copy()
+    genetic["target"] = genetic["perturbation"].str.split(separator, regex=False)
+    genetic = genetic.explode("target")
+    genetic["target"] = genetic["target"].astype(str).str.strip()
+    return pd.DataFrame(
+        {
+            "perturbation": genetic["perturbation"],
+            "target": genetic["target"],
+            "sign": genetic["kind"].map(SIGN_OF_KIND).astype("int8"),
+            "source": "name",
+        }
+    )
+
+
+def _resolved(table: pd.DataFrame, resolver: Resolver | None) -> pd.DataFrame:
+    """Approved symbols instead of the written ones; unknown names stay as written, so that they can be reported as not measured."""
+    if resolver is None or table.empty:
+        return table
+    names = resolver.resolve(table["target"].tolist())
+    return table.assign(target=names["gene"].where(names["gene"].notna(), names["identifier"]).to_numpy())
+
+
+def build_targets(
+    labels: pd.DataFrame, drug_targets: pd.DataFrame, override: pd.DataFrame | None, *, separator: str = "+", resolver: Resolver | None = None
+) -> pd.DataFrame:
+    """Targets of the perturbations of a screen.
+
+    Parameters
+    ----------
+    labels
+        Perturbations that occur: perturbation, kind.
+    drug_targets
+        `resources/drug_targets.parquet`: perturbation, target, sign, source.
+    override
+        The user's table (:func:`read_target_table`), or None.
+    separator
+        Joins the genes of a combination.
+    resolver
+        Translates names to approved symbols; None takes them as they are.
+
+    Returns
+    -------
+    pandas.DataFrame
+        perturbation, target, sign (-1, 0, 1), source (drug_targets, name or table); sorted, one row per pair.
+    """
+    labels = labels.drop_duplicates("perturbation")
+    drugs = labels.loc[labels["kind"] == "drug", "perturbation"]
+    listed = drug_targets[drug_targets["perturbation"].isin(drugs)].assign(source="drug_targets")[COLUMNS]
+    table = pd.concat([listed, _resolved(_from_names(labels, separator), resolver)], ignore_index=True)
+    if override is not None:
+        chosen = _resolved(override[override["perturbation"].isin(labels["perturbation"])].assign(source="table"), resolver)
+        table = pd.concat([table[~table["perturbation"].isin(chosen["perturbation"])], chosen[COLUMNS]], ignore_index=True)
+    without = sorted(set(labels["perturbation"]) - set(table["perturbation"]))
+    if without:
+        logger.warning("%d of %d perturbations have no known target: %s", len(without), len(labels), ", ".join(without[:10]))
+    table = table.drop_duplicates(["perturbation", "target"]).sort_values(["perturbation", "target"], ignore_index=True)
+    return table.astype({"sign": "int8"})
