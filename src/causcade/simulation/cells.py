@@ -1,8 +1,8 @@
 """Cells of a plate: negative-binomial counts with the confounders of a real screen, written in the layout of Tahoe-100M.
 
-The log rate of a gene in a cell is its basal share, plus cell line, plate and well, the response to the drug, gene programs and cell cycle that have nothing to do
-with the network, and cell-to-cell noise in regulators that the network passes on. Some cells are damaged (few counts, mostly
-mitochondrial) and some are doublets of two cells of the well.
+The log rate of a gene in a cell is its basal share, plus cell line, plate and well, the response to the drug, gene programs and cell
+cycle that have nothing to do with the network, and cell-to-cell noise in regulators that the network passes on. Some cells are damaged
+(few counts, mostly mitochondrial) and some are doublets of two cells of the well.
 
 Axis letters: C cells of a well, G, N, R, L, F as in :mod:`causcade.simulation.screen`.
 """
@@ -60,7 +60,8 @@ def simulate_plate(settings: SimulationConfig, seed: int, plate: str, path: str 
     plate
         Name of the plate; one of `settings.plates`.
     path
-        h5ad to write. X: CSR int32 raw counts. obs: sample (well), drug, drugname_drugconc, cell_line, plate. var: Ensembl ids, some with a version, and gene_symbol.
+        h5ad to write. X: CSR int32 raw counts. obs: sample (well), drug, drugname_drugconc, cell_line, plate. var: Ensembl ids, some with a
+        version, and gene_symbol.
     truth_path
         Parquet for what must stay hidden from the analysis: cell, is_doublet, is_low_quality. None: not written.
 
@@ -119,7 +120,7 @@ def _rates_of_wells(plan: ScreenPlan, plate: str, wells: pd.DataFrame) -> Floats
 
 
 def _draw_well(plan: ScreenPlan, shift_LG: Floats, passed_on_NR: NDArray[np.float32], num_cells: int, rng: np.random.Generator) -> _Well:
-    """Counts and identities of the cells of one well."""
+    """Draw the counts and identities of the cells of one well."""
     expression, network = plan.expression, plan.network
     line_C = rng.choice(len(expression.line_share_L), num_cells, p=expression.line_share_L)
     log_rate_CG = shift_LG.astype(np.float32)[line_C]

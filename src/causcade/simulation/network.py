@@ -135,6 +135,7 @@ def plant_network(num_genes: int, num_tfs: int, rng: np.random.Generator) -> Net
 def _draw_regulators(target: int, num_tfs: int, popularity: Floats, rng: np.random.Generator) -> list[int]:
     """Distinct regulators of one gene, never the gene itself."""
     num_signalling = num_tfs // 2
+    degrees: tuple[float, ...]
     if target < num_tfs:
         degrees, signalling_share = IN_DEGREE_OF_TFS, SIGNALLING_SHARE_TO_TFS
     elif target < num_tfs + num_signalling:
@@ -143,10 +144,8 @@ def _draw_regulators(target: int, num_tfs: int, popularity: Floats, rng: np.rand
         degrees, signalling_share = IN_DEGREE_OF_GENES, SIGNALLING_SHARE_TO_GENES
     chosen: set[int] = set()
     for _ in range(int(rng.choice(len(degrees), p=degrees))):
-        if rng.random() < signalling_share:
-            regulator = num_tfs + int(rng.integers(num_signalling))
-        else:
-            regulator = int(rng.choice(num_tfs, p=popularity))
+        is_signalling = rng.random() < signalling_share
+        regulator = num_tfs + int(rng.integers(num_signalling)) if is_signalling else int(rng.choice(num_tfs, p=popularity))
         if regulator != target:
             chosen.add(regulator)
     return sorted(chosen)
@@ -165,11 +164,12 @@ def _plant_loops(weight: dict[tuple[int, int], float], num_tfs: int, num_signall
 
 
 def propagate(network: Network, mrna_PN: Floats, activity_PN: Floats, dynamics: Dynamics) -> Floats:
-    """Shifts of log expression that follow from direct effects, at the steady state.
+    """Compute the shifts of log expression that follow from direct effects, at the steady state.
 
-    An effect on the mRNA moves the gene itself and all that follows; an effect on the activity acts on what follows as if the gene had moved, and reaches
-    its own mRNA through feedback only. Linear: x = m + W (x + a), so x = (I - W)^-1 (m + W a). Saturating: x = m + W s(x + a) with
-    s(y) = 1.5 tanh(y / 1.5), solved by iteration; it converges because the spectral radius of \\|W\\| is below 1 and s does not expand.
+    An effect on the mRNA moves the gene itself and all that follows; an effect on the activity acts on what follows as if the gene
+    had moved, and reaches its own mRNA through feedback only. Linear: x = m + W (x + a), so x = (I - W)^-1 (m + W a). Saturating:
+    x = m + W s(x + a) with s(y) = 1.5 tanh(y / 1.5), solved by iteration; it converges because the spectral radius of the absolute
+    values of W is below 1 and s does not expand.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def propagate(network: Network, mrna_PN: Floats, activity_PN: Floats, dynamics: 
         system_RR = np.eye(num_regulators) - columns_NR[:num_regulators].toarray()
         moved_RP = np.linalg.solve(system_RR, start_PN[:, :num_regulators].T)
         return np.asarray(start_PN + (columns_NR @ moved_RP).T)
-    shift_PN = mrna_PN.copy()
+    shift_PN: Floats = mrna_PN.copy()
     for _ in range(MAX_FIXED_POINT_STEPS):
         influence_PN = SATURATION * np.tanh((shift_PN + activity_PN) / SATURATION)
         moved_PN = mrna_PN + (weight @ influence_PN.T).T

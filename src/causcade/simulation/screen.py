@@ -1,9 +1,11 @@
-r"""What is in the simulated screen: genes, drugs, cell lines, expression model, wells of a plate, and the truth.
+"""What is in the simulated screen: genes, drugs, cell lines, expression model, wells of a plate, and the truth.
 
-A drug has one to three targets. Its direct effect at dose x is the maximal effect times the Hill gain x / (x + EC50), on the mRNA of its targets or, for a
-share of the drugs, on their activity only. Beside what the network propagates, each drug causes some of one shared stress response.
+A drug has one to three targets. Its direct effect at dose x is the maximal effect times the Hill gain x / (x + EC50), on the mRNA of its
+targets or, for a share of the drugs, on their activity only. Beside what the network propagates, each drug causes some of one shared
+stress response.
 
-Axis letters: G genes of the screen (the first N are those of the network), N, R as in :mod:`causcade.simulation.network`, D drugs, L cell lines, F gene programs.
+Axis letters: G genes of the screen (the first N are those of the network), N, R as in :mod:`causcade.simulation.network`, D drugs,
+L cell lines, F gene programs.
 """
 
 from __future__ import annotations
@@ -108,8 +110,8 @@ class ScreenPlan:
     Attributes
     ----------
     genes
-        One row per gene of the screen: gene, gene_id, var_name (gene_id, for some with a version), kind (tf, signalling, gene, s, g2m, mito). The first
-        `network.num_genes` rows are the network's axis.
+        One row per gene of the screen: gene, gene_id, var_name (gene_id, for some with a version), kind (tf, signalling, gene, s, g2m,
+        mito). The first `network.num_genes` rows are the network's axis.
     network, drugs, cell_lines, expression
         What was drawn.
     """
@@ -125,8 +127,8 @@ class ScreenPlan:
     def wells(self, plate: str) -> pd.DataFrame:
         """Wells of a plate: well, drug (index, -1 for controls), dose (uM), num_cells; in the order of their names.
 
-        The drug library is cut into three blocks; a plate holds one of them, by the number at the end of its name (plate4 holds the drugs of plate1), or by
-        a hash of the name where it has none.
+        The drug library is cut into three blocks; a plate holds one of them, by the number at the end of its name (plate4 holds the drugs
+        of plate1), or by a hash of the name where it has none.
 
         Parameters
         ----------
@@ -177,7 +179,8 @@ def simulate_plan(settings: SimulationConfig, seed: int) -> ScreenPlan:
     needed = 2 * settings.num_tfs
     if settings.num_genes < needed:
         raise InputError(
-            f"simulation.num_genes: expected at least twice `num_tfs`, that is {needed}, found {settings.num_genes}. Raise `num_genes` or lower `num_tfs`."
+            f"simulation.num_genes: expected at least twice `num_tfs`, that is {needed}, found {settings.num_genes}. "
+            "Raise `num_genes` or lower `num_tfs`."
         )
     network = plant_network(settings.num_genes, settings.num_tfs, random_stream(seed, "network"))
     genes = _name_genes(network)
@@ -298,7 +301,7 @@ def dose_response(drug: Drug, dose_um: float) -> float:
 
 
 def true_responses(plan: ScreenPlan, gain_D: Floats) -> Floats:
-    """What the network makes of each drug's direct effect, without noise and without the stress response.
+    """Compute what the network makes of each drug's direct effect, without noise and without the stress response.
 
     Parameters
     ----------
@@ -330,8 +333,8 @@ def write_truth(settings: SimulationConfig, seed: int, folder: str | Path) -> No
     seed
         Seed of the run.
     folder
-        Folder to write to. edges: regulator, target, weight. direct_effects: perturbation, gene, effect (natural log, at the top dose), acts_on (mrna or activity).
-        responses: perturbation, gene, response (natural log, at the top dose, the network's part alone).
+        Folder to write to. edges: regulator, target, weight. direct_effects: perturbation, gene, effect (natural log, at the top dose),
+        acts_on (mrna or activity). responses: perturbation, gene, response (natural log, at the top dose, the network's part alone).
     """
     plan = simulate_plan(settings, seed)
     symbols = plan.genes["gene"].to_numpy()
