@@ -1,0 +1,261 @@
+"""Rankings of the candidate edges: the causal ones, their nulls, and the baselines that they have to beat.
+
+| ranking | score | sign |
+| --- | --- | --- |
+| causal | absolute value of the caller's standardised weight, fitted with no prior in the penalty | of the weight |
+| causal_prior | the same, curated edges penalised less | of the weight |
+| coexpression, raw_coexpression | absolute residual and raw correlation | of the correlation |
+| partner_rank | 1 / rank of the regulator among the target's partners; 0 where it is none | - |
+| prior | curated confidence alone, no data | curated sign |
+| listed_target | 1 if a screened perturbation is listed to hit the source | - |
+| mean_shift | how the target moves when perturbations hit the source, :func:`mean_shift` | of the shift |
+| edge_null<i>, label_null<i> | the transformation of `causal`, on fits to permuted data | of the weight |
+
+Legend of axes: E candidate edges, D perturbations, G panel genes, S sources that a perturbation hits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causcade.errors import InputError
+from causcade.evaluation.edges import BoolArray, CodedEdges, FloatArray
+
+__all__ = ["Ranking", "Responses", "build_rankings", "is_null", "mean_shift", "name_rankings", "screened_links"]
+
+SignArray = npt.NDArray[np.int8]
+FITTED_NAME = re.compile(r"^(causal|causal_prior|edge_null\d+|label_null\d+)$")
+NULL_NAME = re.compile(r"^(edge|label)_null(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """One score per candidate edge, higher is better."""
+
+    name: str
+    score_E: FloatArray
+    sign_E: SignArray | None = None  # -1, 0 (not known), +1; None where the ranking carries no sign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responses:
+    """Response of each gene to each perturbation, with its standard error.
+
+    An error that is not finite or not above 0 means: not measured; the entry then has no weight.
+    """
+
+    perturbations: list[str]
+    genes: list[str]
+    effect_DG: FloatArray
+    error_DG: FloatArray
+
+    def __post_init__(self) -> None:
+        shape = (len(self.perturbations), len(self.genes))
+        for name, array in (("effect_DG", self.effect_DG), ("error_DG", self.error_DG)):
+            if array.shape != shape:
+                raise InputError(
+                    f"responses: expected {name} of shape {shape} (perturbations, genes), found {array.shape}. Pass arrays of one set of names."
+                )
+
+
+def is_null(name: str, kind: str | None = None) -> bool:
+    """Whether a ranking is a null (of `kind` "edge" or "label", if given)."""
+    match = NULL_NAME.match(name)
+    return match is not None and kind in (None, match.group(1))
+
+
+def name_rankings(
+    weight_by_fit: Mapping[str, npt.NDArray[np.floating]], transform: Callable[[npt.NDArray[np.floating]], FloatArray]
+) -> dict[str, FloatArray]:
+    """Turn the weights of fits into signed scores under the names that the evaluation uses.
+
+    Parameters
+    ----------
+    weight_by_fit
+        Weights [E] by name of the fit: main, noprior, edgenull0.., labelnull0.. . Other fits (boot, drugs, line) are no rankings and are passed over.
+    transform
+        Weight [E] to signed score [E], such as the standardisation by sd(source) / sd(target); the same for the causal fits and the nulls.
+
+    Returns
+    -------
+    dict
+        noprior -> `causal`, main -> `causal_prior`, edgenull<i> -> `edge_null<i>`, labelnull<i> -> `label_null<i>`.
+    """
+    names = {"noprior": "causal", "main": "causal_prior"}
+    rankings = {}
+    for fit, weight_E in weight_by_fit.items():
+        name = names.get(fit, re.sub(r"^(edge|label)null(\d+)$", r"\1_null\2", fit))
+        if FITTED_NAME.match(name):
+            rankings[name] = transform(weight_E)
+    return rankings
+
+
+def screened_links(drug_links: pd.DataFrame, genes: list[str], perturbations: list[str] | None) -> pd.DataFrame:
+    """Reduce a table of links to one row per (perturbation, gene) of the screen, with one sign.
+
+    Parameters
+    ----------
+    drug_links
+        Columns `perturbation`, `gene`, `sign` (-1 inhibitor, +1 activator, 0 unknown).
+    genes
+        Panel genes; links to other genes are dropped.
+    perturbations
+        Perturbations of the screen; links of others are dropped. None keeps all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `perturbation`, `gene`, `sign`, sorted; rows that contradict each other get sign 0.
+    """
+    keep = drug_links["gene"].isin(genes)
+    if perturbations is not None:
+        keep &= drug_links["perturbation"].isin(perturbations)
+    links = drug_links.loc[keep, ["perturbation", "gene", "sign"]]
+    known = links[links["sign"] != 0].groupby(["perturbation", "gene"])["sign"].agg(["min", "max"])
+    agreed = known["min"].where(known["min"] == known["max"], 0)
+    unique = links[["perturbation", "gene"]].drop_duplicates().sort_values(["perturbation", "gene"], ignore_index=True)
+    key = pd.MultiIndex.from_frame(unique)
+    return unique.assign(sign=agreed.reindex(key, fill_value=0).to_numpy(dtype=np.int8))
+
+
+def mean_shift(edges: CodedEdges, links: pd.DataFrame, responses: Responses) -> Ranking:
+    """Score how the target moves when perturbations hit the source: the simple baseline that often wins.
+
+    For the edge s -> t, m = sum_d sign_ds b_dt / e_dt^2 / sum_d 1 / e_dt^2 over the perturbations d that hit s; the score is |z| = |m| / se(m), the
+    test statistic of "t does not move", since |m| alone ranks noisy genes first. 0 for sources that nothing hits. A source uses its links of known
+    sign; if it has none, all its links count as of one sign, and the ranking then gives its edges no sign.
+
+    Parameters
+    ----------
+    edges
+        From :func:`causcade.evaluation.edges.code_edges`.
+    links
+        From :func:`screened_links`.
+    responses
+        Responses b and their errors e; `genes` has to hold every target of a candidate edge.
+
+    Raises
+    ------
+    InputError
+        If the responses lack a gene, or a response with a finite error is not finite.
+    """
+    column_G = pd.Index(responses.genes).get_indexer(edges.gene_G)
+    needed_G = np.bincount(edges.target_E, minlength=edges.num_genes) > 0
+    if (column_G[needed_G] < 0).any():
+        gene = edges.gene_G[int(np.flatnonzero(needed_G & (column_G < 0))[0])]
+        raise InputError(
+            f"responses: expected every target of the candidate edges, found no gene {gene!r}. Compute the responses on the present panel."
+        )
+    measured_DG = np.isfinite(responses.error_DG) & (responses.error_DG > 0)
+    if not np.isfinite(responses.effect_DG[measured_DG]).all():
+        raise InputError("responses: expected finite effects where the error is finite, found others. Give such entries an infinite error.")
+    precision_DG = np.zeros(measured_DG.shape)
+    precision_DG[measured_DG] = responses.error_DG[measured_DG].astype(np.float64) ** -2
+    weighted_DG = np.zeros(measured_DG.shape)
+    weighted_DG[measured_DG] = responses.effect_DG[measured_DG] * precision_DG[measured_DG]
+
+    source_S, row_of_link = np.unique(pd.Index(edges.gene_G).get_indexer(links["gene"]), return_inverse=True)
+    drug_of_link = pd.Index(responses.perturbations).get_indexer(links["perturbation"])
+    sign_SD = np.zeros((source_S.size, len(responses.perturbations)))
+    listed_SD = np.zeros_like(sign_SD)
+    sign_SD[row_of_link, drug_of_link] = links["sign"]
+    listed_SD[row_of_link, drug_of_link] = 1.0
+    has_sign_S = (sign_SD != 0).any(axis=1)
+    sign_SD = np.where(has_sign_S[:, None], sign_SD, listed_SD)
+
+    sum_SG = sign_SD @ weighted_DG
+    precision_SG = np.abs(sign_SD) @ precision_DG
+    z_SG = np.divide(sum_SG, np.sqrt(precision_SG), out=np.zeros_like(sum_SG), where=precision_SG > 0)
+    row_G = np.full(edges.num_genes, -1)
+    row_G[source_S] = np.arange(source_S.size)
+    row_E = row_G[edges.source_E]
+    hit_E = row_E >= 0
+    z_E, sign_E = np.zeros(edges.num_edges), np.zeros(edges.num_edges, dtype=np.int8)
+    z_E[hit_E] = z_SG[row_E[hit_E], column_G[edges.target_E[hit_E]]]
+    signed_E = hit_E.copy()
+    signed_E[hit_E] = has_sign_S[row_E[hit_E]]
+    sign_E[signed_E] = np.sign(z_E[signed_E]).astype(np.int8)
+    return Ranking(name="mean_shift", score_E=np.abs(z_E), sign_E=sign_E)
+
+
+def _signed(name: str, value_E: npt.NDArray[np.floating]) -> Ranking:
+    value_E = np.asarray(value_E, dtype=np.float64)
+    return Ranking(name=name, score_E=np.abs(value_E), sign_E=np.sign(value_E).astype(np.int8))
+
+
+def _place(name: str) -> tuple[int, str, int]:
+    match = NULL_NAME.match(name)
+    if match:
+        return (1, match.group(1), int(match.group(2)))
+    return (0, name, 0)
+
+
+def _check(ranking: Ranking, num_edges: int) -> Ranking:
+    if ranking.score_E.shape != (num_edges,):
+        raise InputError(
+            f"ranking {ranking.name}: expected one score for each of {num_edges} candidate edges, found shape {ranking.score_E.shape}. "
+            "Score the fit on the present candidate edges."
+        )
+    if np.isnan(ranking.score_E).any():
+        raise InputError(f"ranking {ranking.name}: expected numbers, found NaN in {int(np.isnan(ranking.score_E).sum())} edges. Correct the scores.")
+    return ranking
+
+
+def build_rankings(
+    candidate_edges: pd.DataFrame,
+    edges: CodedEdges,
+    scores: Mapping[str, npt.NDArray[np.floating]],
+    *,
+    is_hit_G: BoolArray,
+    raw_correlation_E: npt.NDArray[np.floating] | None = None,
+    shift: Ranking | None = None,
+) -> list[Ranking]:
+    """Build all rankings, in the order of the module's table.
+
+    Parameters
+    ----------
+    candidate_edges
+        Columns `coexpression`, `rank` (nullable), `prior_confidence`, `prior_sign`, in the order of `edges`.
+    edges
+        From :func:`causcade.evaluation.edges.code_edges`.
+    scores
+        Signed scores [E] of `causal` and, where fitted, `causal_prior`, `edge_null<i>`, `label_null<i>`.
+    is_hit_G
+        Whether a screened perturbation is listed to hit the gene.
+    raw_correlation_E
+        Raw correlation of each edge; without it there is no `raw_coexpression`.
+    shift
+        From :func:`mean_shift`; without it there is no `mean_shift`.
+
+    Raises
+    ------
+    InputError
+        If `causal` is missing, a name is unknown, a length differs, or a score is NaN.
+    """
+    unknown = [name for name in scores if not FITTED_NAME.match(name)]
+    if unknown or "causal" not in scores:
+        raise InputError(
+            f"scores: expected causal and any of causal_prior, edge_null<i>, label_null<i>, found {', '.join(sorted(scores)) or 'nothing'}. "
+            "Name the fits with `name_rankings`."
+        )
+    rank = candidate_edges["rank"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.inf)
+    confidence = candidate_edges["prior_confidence"].to_numpy(dtype=np.float64)
+    prior = Ranking(name="prior", score_E=confidence, sign_E=candidate_edges["prior_sign"].to_numpy(dtype=np.int8))
+    rankings = [_signed(name, scores[name]) for name in ("causal", "causal_prior") if name in scores]
+    rankings.append(_signed("coexpression", candidate_edges["coexpression"].to_numpy()))
+    if raw_correlation_E is not None:
+        rankings.append(_signed("raw_coexpression", raw_correlation_E))
+    rankings += [
+        Ranking(name="partner_rank", score_E=1.0 / rank),
+        prior,
+        Ranking(name="listed_target", score_E=is_hit_G[edges.source_E].astype(np.float64)),
+    ]
+    rankings += [] if shift is None else [shift]
+    rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_null(name)), key=_place)]
+    return [_check(ranking, edges.num_edges) for ranking in rankings]

@@ -1,0 +1,126 @@
+"""The stage: all tables of the evaluation from its inputs, and one thin function that writes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causcade.config import EvaluationConfig
+from causcade.evaluation.comparison import compare_rankings, gains_table
+from causcade.evaluation.edges import build_references, build_subsets, code_edges
+from causcade.evaluation.held_out import held_out_table
+from causcade.evaluation.hubs import HUB_EDGE_SHARE, hub_tables
+from causcade.evaluation.rankings import Responses, build_rankings, is_null, mean_shift, screened_links
+from causcade.evaluation.summary import build_summary
+from causcade.files import write_json, write_parquet
+
+__all__ = ["EvaluationInputs", "EvaluationTables", "evaluate", "write_evaluation"]
+
+HUB_RANKINGS = ("causal", "causal_prior", "coexpression")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationInputs:
+    """Everything that is judged and everything that it is judged by.
+
+    Parameters
+    ----------
+    candidate_edges, panel, reference_pairs, reference_universe, prior_edges, drug_links
+        The tables of these artifacts; `drug_links` is drug_targets (perturbation, `target` or `gene`, sign), or the perturbed genes in that form.
+    scores
+        Signed scores [E] in the row order of `candidate_edges`, from :func:`causcade.evaluation.rankings.name_rankings`; `causal` is needed.
+    raw_correlation
+        Raw correlation of each candidate edge [E].
+    responses
+        Response of each gene to each perturbation; without it there is no mean-shift baseline.
+    truth_edges
+        Simulated screens only: regulator, target, weight.
+    held_out
+        Tables of held-out predictions by fit: perturbation, gene, predicted, observed, training_mean.
+    """
+
+    candidate_edges: pd.DataFrame
+    panel: pd.DataFrame
+    scores: Mapping[str, npt.NDArray[np.floating]]
+    reference_pairs: pd.DataFrame
+    reference_universe: pd.DataFrame
+    drug_links: pd.DataFrame
+    prior_edges: pd.DataFrame | None = None
+    raw_correlation: npt.NDArray[np.floating] | None = None
+    responses: Responses | None = None
+    truth_edges: pd.DataFrame | None = None
+    held_out: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationTables:
+    """What the stage writes."""
+
+    metrics: pd.DataFrame
+    curves: pd.DataFrame
+    gains: pd.DataFrame
+    hubs: pd.DataFrame
+    hub_tests: pd.DataFrame
+    held_out: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int) -> EvaluationTables:
+    """Judge all rankings on exactly the same candidate edges.
+
+    Parameters
+    ----------
+    inputs
+        What is judged and by what.
+    settings
+        Number of resamplings and of hubs.
+    seed
+        Seed of the resampling of target genes.
+
+    Returns
+    -------
+    EvaluationTables
+        Independent of the row order of every input table.
+
+    Raises
+    ------
+    InputError
+        If tables disagree with each other (genes outside the panel, lengths, missing columns, NaN scores).
+    """
+    panel = inputs.panel
+    edges = code_edges(inputs.candidate_edges, panel, inputs.prior_edges)
+    perturbations = None if inputs.responses is None else inputs.responses.perturbations
+    column = {"target": "gene"} if "gene" not in inputs.drug_links.columns else {}
+    links = screened_links(inputs.drug_links.rename(columns=column), edges.gene_G, perturbations)
+    is_hit_G = panel["gene"].isin(links["gene"]).to_numpy()
+    shift = None if inputs.responses is None else mean_shift(edges, links, inputs.responses)
+    rankings = build_rankings(
+        inputs.candidate_edges, edges, inputs.scores, is_hit_G=is_hit_G, raw_correlation_E=inputs.raw_correlation, shift=shift
+    )  # fmt: skip
+    references = build_references(edges, inputs.reference_pairs, inputs.reference_universe, inputs.truth_edges)
+    comparison = compare_rankings(
+        edges, rankings, references, build_subsets(edges, is_hit_G), num_resamplings=settings.bootstrap, rng=np.random.default_rng(seed)
+    )  # fmt: skip
+    names = [ranking.name for ranking in rankings]
+    hubs, hub_tests = hub_tables(edges, panel, [one for one in rankings if one.name in HUB_RANKINGS or is_null(one.name)], settings.hubs)
+    held_out = held_out_table(inputs.held_out)
+    summary = build_summary(comparison, references, names, held_out=held_out, hub_tests=hub_tests)
+    summary["settings"] = {"bootstrap": settings.bootstrap, "hubs": settings.hubs, "hub_edge_share": HUB_EDGE_SHARE, "seed": seed}
+    return EvaluationTables(
+        metrics=comparison.metrics, curves=comparison.curves, gains=gains_table(comparison, names), hubs=hubs, hub_tests=hub_tests,
+        held_out=held_out, summary=summary,
+    )  # fmt: skip
+
+
+def write_evaluation(tables: EvaluationTables, folder: str | os.PathLike[str]) -> None:
+    """Write the tables as Parquet and the summary as JSON into `folder`, under the names of the artifacts."""
+    for name in ("metrics", "curves", "gains", "hubs", "hub_tests", "held_out"):
+        write_parquet(Path(folder) / f"{name}.parquet", getattr(tables, name))
+    write_json(Path(folder) / "summary.json", tables.summary)

@@ -1,0 +1,110 @@
+"""What the numbers mean, in plain sentences: headline, verdicts and numbers of `summary.json`.
+
+The verdicts themselves are in :mod:`causcade.evaluation.verdicts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from causcade.evaluation.comparison import Comparison
+from causcade.evaluation.edges import Reference
+from causcade.evaluation.verdicts import NOT_A_RESULT, OPPONENTS, held_out_verdict, hub_verdict, ranking_verdict
+
+__all__ = ["build_summary"]
+
+LEAD_METRICS = ("auprc", "same_source_auroc", "auroc", "lift")
+NULL_WORDS = {
+    "yes": "The edge null does not reach this.",
+    "no": f"The edge null reaches this as well. {NOT_A_RESULT}",
+    "not testable": "No edge null stands beside it, so this is not yet a result.",
+}
+
+
+def _held_out_numbers(held_out: pd.DataFrame) -> dict[str, Any]:
+    """Average the correlations over perturbations, by predictor, overall and for each fit."""
+    found: dict[str, Any] = {}
+    for predictor, part in held_out.groupby("predictor", sort=True):
+        fits = {str(fit): _mean_correlations(one) for fit, one in part.groupby("fit", sort=True)}
+        found[str(predictor)] = {**_mean_correlations(part), "fits": fits}
+    return found
+
+
+def _mean_correlations(part: pd.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {"num_perturbations": len(part)}
+    for column in ("pearson", "pearson_centred"):
+        defined = part[column].dropna()
+        found[column] = float(defined.mean()) if len(defined) else None
+        found[f"num_{column}"] = len(defined)
+    return found
+
+
+def _reference_numbers(comparison: Comparison, reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+    """Collect the counts of a reference and the leading numbers of each ranking on its edges without a curated source."""
+    table = comparison.metrics
+    rows = table[(table["reference"] == reference.name) & (table["subset"] == "no_prior") & table["metric"].isin(LEAD_METRICS)]
+    rankings: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for row in rows.itertuples(index=False):
+        limits = None if pd.isna(row.low) else [float(row.low), float(row.high)]
+        rankings[row.ranking][row.metric] = {"value": None if pd.isna(row.value) else float(row.value), "interval": limits, "note": row.note}
+    return {
+        "is_directed": reference.is_directed,
+        "num_pairs": reference.num_pairs,
+        "num_pairs_in_candidates": reference.num_pairs_in_candidates,
+        "num_edges": int(reference.is_eligible_E.sum()),
+        "num_positive": int(reference.is_positive_E.sum()),
+        "no_prior": rankings,
+    }
+
+
+def _headline(verdicts: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> dict[str, Any]:
+    """Tell the leading numbers on the truth, or else on the first reference that can judge the edges without a curated source."""
+    judged = [name for name, one in numbers.items() if one["no_prior"]["causal"]["auprc"]["value"] is not None]
+    if not judged:
+        sentence = "No reference can judge the causal ranking on candidate edges without a curated source."
+        return {"reference": None, "subset": "no_prior", "is_result": None, "causal": None, "sentence": sentence}
+    name = judged[0]
+    answer = next(one["answer"] for one in verdicts if one["key"] == "edge_null" and one["reference"] == name)
+    causal = numbers[name]["no_prior"]["causal"]
+    same_source = causal["same_source_auroc"]["value"]
+    same_source_words = "not defined" if same_source is None else f"{same_source:.3f}"
+    sentence = (
+        f"On {name}, among candidate edges without a curated source, the causal ranking has AUPRC {causal['auprc']['value']:.3f} "
+        f"({causal['lift']['value']:.1f} times the prevalence) and same-source AUROC {same_source_words}. {NULL_WORDS[answer]}"
+    )
+    is_result = {"yes": True, "no": False}.get(answer)
+    return {"reference": name, "subset": "no_prior", "is_result": is_result, "causal": causal, "sentence": sentence}
+
+
+def build_summary(
+    comparison: Comparison, references: Sequence[Reference], names: Sequence[str], *, held_out: pd.DataFrame, hub_tests: pd.DataFrame
+) -> dict[str, Any]:
+    """Build headline, verdicts and the numbers behind them, ready for JSON (missing values are None).
+
+    Parameters
+    ----------
+    comparison
+        From :func:`causcade.evaluation.comparison.compare_rankings`.
+    references
+        In the order in which they may lead: the truth first.
+    names
+        Names of the rankings.
+    held_out
+        From :func:`causcade.evaluation.held_out.held_out_table`.
+    hub_tests
+        From :func:`causcade.evaluation.hubs.hub_tables`.
+
+    Returns
+    -------
+    dict
+        headline (reference, is_result, causal, sentence), verdicts (key, reference, question, answer, sentence, numbers), references (counts, and by
+        ranking the leading metrics on no_prior), held_out (mean correlations by predictor and fit).
+    """
+    verdicts = [ranking_verdict(comparison, reference.name, opponent, names) for reference in references for opponent in OPPONENTS]
+    verdicts.append(held_out_verdict(held_out))
+    verdicts += [hub_verdict(hub_tests, "tf_out"), hub_verdict(hub_tests, "target_in")]
+    numbers = {reference.name: _reference_numbers(comparison, reference, names) for reference in references}
+    return {"headline": _headline(verdicts, numbers), "verdicts": verdicts, "references": numbers, "held_out": _held_out_numbers(held_out)}
