@@ -26,7 +26,7 @@ from causcade.simulation.screen import CONTROL, ScreenPlan, dose_response, simul
 
 __all__ = ["simulate_plate"]
 
-MEAN_COUNTS = 3200.0
+MEAN_COUNTS = 2500.0
 COUNTS_LOG_SD = 0.35
 PLATE_SD = 0.15
 WELL_SD = 0.04

@@ -1,6 +1,7 @@
 """Identifiers of the simulated genes, and the HGNC table that links them.
 
-Some genes have a previous symbol, which other resources still use, or an alias; two share an alias, and one alias is the approved symbol of another gene.
+Some genes have a previous symbol, which other resources still use, or an alias; two share an alias, and one alias is the approved
+symbol of another gene.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from causcade.simulation.screen import NEW_SYMBOLS, ScreenPlan
 
 __all__ = ["HGNC_COLUMNS", "hgnc_table", "identify_genes"]
 
-HGNC_COLUMNS = tuple(
-    "hgnc_id symbol name locus_group locus_type status location location_sortable alias_symbol alias_name prev_symbol prev_name gene_group gene_group_id "
-    "date_approved_reserved date_symbol_changed date_name_changed date_modified entrez_id ensembl_gene_id vega_id ucsc_id ena refseq_accession ccds_id "
-    "uniprot_ids pubmed_id mgd_id rgd_id lsdb cosmic omim_id mirbase homeodb snornabase bioparadigms_slc orphanet pseudogene.org horde_id merops imgt "
-    "iuphar kznf_gene_catalog mamit-trnadb cd lncrnadb enzyme_id intermediate_filament_db rna_central_id lncipedia gtrnadb agr mane_select gencc".split()
-)
+HGNC_COLUMNS = (
+    "hgnc_id", "symbol", "name", "locus_group", "locus_type", "status", "location", "location_sortable", "alias_symbol", "alias_name",
+    "prev_symbol", "prev_name", "gene_group", "gene_group_id", "date_approved_reserved", "date_symbol_changed", "date_name_changed",
+    "date_modified", "entrez_id", "ensembl_gene_id", "vega_id", "ucsc_id", "ena", "refseq_accession", "ccds_id", "uniprot_ids", "pubmed_id",
+    "mgd_id", "rgd_id", "lsdb", "cosmic", "omim_id", "mirbase", "homeodb", "snornabase", "bioparadigms_slc", "orphanet", "pseudogene.org",
+    "horde_id", "merops", "imgt", "iuphar", "kznf_gene_catalog", "mamit-trnadb", "cd", "lncrnadb", "enzyme_id", "intermediate_filament_db",
+    "rna_central_id", "lncipedia", "gtrnadb", "agr", "mane_select", "gencc",
+)  # fmt: skip
 RENAMED_SHARE = 0.03
 ALIASED_SHARE = 0.03
 
 
 def _uniprot(index: int) -> str:
-    """Accession of the usual six characters (letter, digit, three letters or digits, digit); distinct below 260,000."""
+    """Make an accession of the usual six characters (letter, digit, three letters or digits, digit); distinct below 260,000."""
     letter = chr(ord("A") + index // 10_000)
     return f"Q{index // 1000 % 10}{letter}{index // 10 % 100:02d}{index % 10}"
 
@@ -40,8 +43,8 @@ def identify_genes(plan: ScreenPlan) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The rows of `plan.genes` with, beside its columns, hgnc_id, entrez, uniprot, ensp, previous (symbol, "" if none), alias (\\|-joined) and old (the symbol in
-        resources that lag behind: the previous one where there is one).
+        The rows of `plan.genes` with, beside its columns, hgnc_id, entrez, uniprot, ensp, previous (symbol, "" if none), alias (joined by
+        vertical bars) and old (the symbol in resources that lag behind: the previous one where there is one).
     """
     rng = random_stream(plan.seed, "identifiers")
     table = plan.genes.copy()
@@ -49,7 +52,7 @@ def identify_genes(plan: ScreenPlan) -> pd.DataFrame:
     index = np.arange(num_genes)
     table["hgnc_id"] = [f"HGNC:{900_001 + i}" for i in index]
     table["entrez"] = [str(990_000_001 + i) for i in index]
-    table["uniprot"] = [_uniprot(i) for i in index]
+    table["uniprot"] = [_uniprot(i) for i in range(num_genes)]
     table["ensp"] = [f"9606.ENSP{9_000_000_001 + i:011d}" for i in index]
     previous_of = {new: old for old, new in NEW_SYMBOLS.items()}
     table["previous"] = table["gene"].map(previous_of).fillna("")
@@ -65,7 +68,7 @@ def identify_genes(plan: ScreenPlan) -> pd.DataFrame:
 
 
 def hgnc_table(identified: pd.DataFrame) -> str:
-    """Text of an HGNC complete set: 54 tab-separated columns, lists ``|``-joined and quoted.
+    """Make an HGNC complete set: 54 tab-separated columns, lists ``|``-joined and quoted.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Simulated physical interactions, complexes and pathways, in the formats of STRING, Complex Portal, hu.MAP and Reactome.
 
-They are enriched for pairs that the network connects or that share a regulator, as the real ones are, and hold much else: a reference that tests a network without being one.
+They are enriched for pairs that the network connects or that share a regulator, as the real ones are, and hold much else: references
+that test a network without being one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from causcade.simulation.screen import ScreenPlan
 __all__ = ["COMPLEXTAB_COLUMNS", "complexportal_table", "draw_complexes", "humap_table", "reactome_table", "string_info_table", "string_table"]
 
 COMPLEXTAB_COLUMNS = (
-    "#Complex ac", "Recommended name", "Aliases for complex", "Taxonomy identifier", "Identifiers (and stoichiometry) of molecules in complex", "Evidence Code",
-    "Experimental evidence", "Go Annotations", "Cross references", "Description", "Complex properties", "Complex assembly", "Ligand", "Disease", "Agonist",
-    "Antagonist", "Comment", "Source", "Expanded participant list",
+    "#Complex ac", "Recommended name", "Aliases for complex", "Taxonomy identifier", "Identifiers (and stoichiometry) of molecules in complex",
+    "Evidence Code", "Experimental evidence", "Go Annotations", "Cross references", "Description", "Complex properties", "Complex assembly",
+    "Ligand", "Disease", "Agonist", "Antagonist", "Comment", "Source", "Expanded participant list",
 )  # fmt: skip
 GENES_PER_COMPLEX = 12  # one complex for so many genes of the network
 GENES_PER_PATHWAY = 17
@@ -58,7 +59,7 @@ def draw_complexes(plan: ScreenPlan) -> list[tuple[int, ...]]:
 
 
 def string_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], proteins: np.ndarray) -> str:
-    """Text of STRING physical links: space-separated, each pair in both directions, scores 150 to 999.
+    """Make STRING physical links: space-separated, each pair in both directions, scores 150 to 999.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def string_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], proteins: n
 
 
 def string_info_table(identified: pd.DataFrame) -> str:
-    """Text of STRING protein info: tab-separated, id, preferred name (old for renamed genes), size, annotation."""
+    """Make STRING protein info: tab-separated, id, preferred name (old for renamed genes), size, annotation."""
     rows = [
         f"{gene.ensp}\t{gene.old}\t{100 + number % 900}\tSimulated protein {gene.gene}; not a real one."
         for number, gene in enumerate(identified.itertuples(index=False))
@@ -115,7 +116,7 @@ def _complextab_row(number: int, participants: list[str], expanded: list[str], n
 
 
 def complexportal_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], uniprot: np.ndarray) -> str:
-    """Text of ComplexTAB: 19 columns, participants as accession(stoichiometry) joined by ``|``.
+    """Make ComplexTAB: 19 columns, participants as accession(stoichiometry) joined by ``|``.
 
     Among the rows: isoforms, chains, a small molecule, an RNA, a nested complex, a molecule set, a homomer.
 
@@ -154,7 +155,7 @@ def complexportal_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], unip
 
 
 def humap_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], identified: pd.DataFrame) -> str:
-    """Text of hu.MAP 2: csv of id, confidence (1 best, 5 worst), accessions and names; the two lists are in different order.
+    """Make hu.MAP 2: csv of id, confidence (1 best, 5 worst), accessions and names; the two lists are in different order.
 
     Good classes are mostly complexes of :func:`draw_complexes`, some with a member too many; bad classes are random; one complex has a single member.
     """
@@ -165,18 +166,21 @@ def humap_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], identified: 
         if rng.random() < 0.65:
             extra = rng.choice(num_genes, int(rng.random() < 0.3))
             drawn.append((int(rng.choice([1, 2, 3, 4], p=[0.2, 0.4, 0.3, 0.1])), sorted({*members, *extra.tolist()})))
-    for _ in range(len(complexes)):
-        drawn.append((int(rng.choice([3, 4, 5], p=[0.1, 0.4, 0.5])), rng.choice(num_genes, int(rng.integers(2, 6)), replace=False).tolist()))
+    drawn += [
+        (int(rng.choice([3, 4, 5], p=[0.1, 0.4, 0.5])), rng.choice(num_genes, int(rng.integers(2, 6)), replace=False).tolist()) for _ in complexes
+    ]
     drawn.append((2, [int(rng.integers(num_genes))]))
     rows = ["HuMAP2_ID,Confidence,Uniprot_ACCs,genenames"]
     accessions, names = identified["uniprot"].to_numpy(), identified["old"].to_numpy()
-    for number, (confidence, members) in enumerate(drawn):
-        rows.append(f"HuMAP2_{number:05d},{confidence},{' '.join(accessions[rng.permutation(members)])},{' '.join(names[rng.permutation(members)])}")
+    for number, (confidence, together) in enumerate(drawn):
+        rows.append(
+            f"HuMAP2_{number:05d},{confidence},{' '.join(accessions[rng.permutation(together)])},{' '.join(names[rng.permutation(together)])}"
+        )
     return "\n".join(rows) + "\n"
 
 
 def reactome_table(plan: ScreenPlan) -> str:
-    """Text of the Reactome gmt: name, id, symbols; pathways around regulators, a parent that holds many, and tokens that are no genes.
+    """Make the Reactome gmt: name, id, symbols; pathways around regulators, a parent that holds many, and tokens that are no genes.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Simulated prior networks in the formats of CollecTRI, DoRothEA and TRRUST, with their oddities.
 
-A share of the true edges is listed, mostly of transcription factors, beside false edges, which favour well-studied transcription factors. CollecTRI is the largest
-and overlaps the others. Some signs are wrong, some names are old, some rows mean nothing.
+A share of the true edges is listed, mostly of transcription factors, beside false edges, which favour well-studied transcription
+factors. CollecTRI is the largest and overlaps the others. Some signs are wrong, some names are old, some rows mean nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def _literature(rng: np.random.Generator, most: int) -> str:
 
 
 def collectri_table(plan: ScreenPlan, edges: pd.DataFrame) -> str:
-    """Text of CollecTRI as decoupler serves it: csv of source, target, weight, PMID; with a self loop, a pseudo factor AP1, and rows without literature."""
+    """Make CollecTRI as decoupler serves it: csv of source, target, weight, PMID.
+
+    With a self loop, a pseudo factor AP1, and rows without literature.
+    """
     rng = random_stream(plan.seed, "collectri")
     symbols = plan.genes["gene"].to_numpy()
     rows = [
@@ -99,7 +102,7 @@ def collectri_table(plan: ScreenPlan, edges: pd.DataFrame) -> str:
 
 
 def dorothea_table(plan: ScreenPlan, edges: pd.DataFrame, old_symbols: np.ndarray) -> str:
-    """Text of DoRothEA: tsv of tf, confidence, target, mor; levels A to C are the listed edges, D and E are guesses; some symbols are old."""
+    """Make DoRothEA: tsv of tf, confidence, target, mor; levels A to C are the listed edges, D and E are guesses; some symbols are old."""
     rng = random_stream(plan.seed, "dorothea")
     listed = edges[edges["dorothea"]]
     levels = np.where(listed["is_true"], rng.choice(list("ABC"), len(listed), p=[0.25, 0.25, 0.5]), rng.choice(list("BC"), len(listed), p=[0.2, 0.8]))
@@ -116,7 +119,10 @@ def dorothea_table(plan: ScreenPlan, edges: pd.DataFrame, old_symbols: np.ndarra
 
 
 def trrust_table(plan: ScreenPlan, edges: pd.DataFrame, old_symbols: np.ndarray) -> str:
-    """Text of TRRUST, without a header: TF, target, mode, literature; pairs with several rows, one of them contradictory, and a symbol that a spreadsheet spoilt."""
+    """Make TRRUST, without a header: TF, target, mode, literature.
+
+    Some pairs have several rows, one is contradictory, and one symbol was spoilt by a spreadsheet.
+    """
     rng = random_stream(plan.seed, "trrust")
     rows = []
     for number, row in enumerate(edges[edges["trrust"]].itertuples(index=False)):

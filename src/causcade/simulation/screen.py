@@ -139,8 +139,8 @@ class ScreenPlan:
         num_block = math.ceil(len(self.drugs) / NUM_DEFAULT_PLATES)
         number = re.search(r"(\d+)$", plate)
         block = int(number.group(1)) - 1 if number else int(random_stream(0, "block", plate).integers(NUM_DEFAULT_PLATES))
-        drugs = (block % NUM_DEFAULT_PLATES) * num_block + np.arange(num_block)
-        drugs = drugs[drugs < len(self.drugs)]
+        # A library that does not divide by three wraps around, so that no plate is left with controls alone.
+        drugs = np.unique(((block % NUM_DEFAULT_PLATES) * num_block + np.arange(num_block)) % len(self.drugs))
         drug = np.concatenate([np.repeat(drugs, len(DOSES_UM)), np.full(NUM_CONTROL_WELLS, -1)])
         dose = np.concatenate([np.tile(DOSES_UM, len(drugs)), np.zeros(NUM_CONTROL_WELLS)])
         order = rng.permutation(len(drug))
@@ -263,7 +263,7 @@ def _draw_expression(kind_G: np.ndarray, network: Network, num_lines: int, rng: 
     is_mito_G = kind_G == "mito"
     is_regulator_G = np.isin(kind_G, ["tf", "signalling"])
     # Most genes are rare and a few make up much of a cell; regulators are in the middle of the range, or no drug on them could be seen.
-    log_share_G = np.where(is_regulator_G, rng.normal(0.5, 0.6, num_genes), rng.normal(-0.9, 1.9, num_genes))
+    log_share_G = np.where(is_regulator_G, rng.normal(0.5, 0.6, num_genes), rng.normal(-1.3, 1.9, num_genes))
     log_share_G = np.where(np.isin(kind_G, ["s", "g2m"]), rng.normal(0.0, 0.6, num_genes), np.minimum(log_share_G, 4.0))
     share_G = np.exp(log_share_G)
     share_G[~is_mito_G] *= (1.0 - MITO_SHARE) / share_G[~is_mito_G].sum()
