@@ -24,6 +24,7 @@ __all__ = [
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 SIMULATED_RUN = "simulated"
+BUILT_IN_COVARIATES = ("log_counts", "mito_fraction", "s_score", "g2m_score", "plate", "cell_line")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -69,8 +70,8 @@ class ColumnsConfig(Section):
 
     perturbation: ColumnSource = Field(ColumnSource(column="drug"), description="Drug or perturbed gene(s) of a cell.")
     dose: ColumnSource | None = Field(
-        ColumnSource(column="drugname_drugconc", pattern=r",\s*([0-9.eE+-]+)\s*,"),
-        description="Dose in `perturbation.dose_unit`; null where there are no doses (every treated cell then counts as dose 1).",
+        ColumnSource(column="drugname_drugconc"),
+        description="Dose in `perturbation.dose_unit`, a number or Tahoe-100M's `[('Drug', 0.05, 'uM')]`; null where there are no doses (every treated cell then counts as dose 1).",
     )
     cell_line: ColumnSource = Field(ColumnSource(column="cell_line"), description="Cell line or cell type.")
     plate: ColumnSource | None = Field(
@@ -220,6 +221,12 @@ class CovariatesConfig(Section):
         ["log_counts", "mito_fraction", "s_score", "g2m_score", "plate", "cell_line"],
         description="log_counts, mito_fraction, s_score, g2m_score, plate, cell_line, or any obs column (numeric, or text as categories).",
     )
+
+
+    @property
+    def obs_columns(self) -> list[str]:
+        """Terms that are obs columns of the input, which the cell store has to keep."""
+        return [term for term in self.terms if term not in BUILT_IN_COVARIATES]
 
 
 class CoexpressionConfig(Section):

@@ -12,19 +12,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from causcade.config import BUILT_IN_COVARIATES
 from causcade.errors import InputError
 
-__all__ = ["BUILT_IN", "INTERCEPT", "cell_cycle_scores", "design", "independent_columns", "obs_columns"]
+__all__ = ["INTERCEPT", "cell_cycle_scores", "design", "independent_columns"]
 
 INTERCEPT = "intercept"
-BUILT_IN = ("log_counts", "mito_fraction", "s_score", "g2m_score", "plate", "cell_line")
 SCORE_ROLES = {"s_score": "s", "g2m_score": "g2m"}
 COLLINEAR = 1e-9
-
-
-def obs_columns(terms: list[str]) -> list[str]:
-    """Terms that are obs columns of the input, which the cell store has to keep."""
-    return [term for term in terms if term not in BUILT_IN]
 
 
 def cell_cycle_scores(x_BF: sp.csr_matrix, gene_ids: pd.Index, roles: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -95,7 +90,7 @@ def design(obs: pd.DataFrame, scores: dict[str, np.ndarray], terms: list[str]) -
         elif term in obs.columns:
             values = obs[term]
         else:
-            raise InputError(f"covariates.terms: expected an obs column of the cells, found {term!r}. Use one of {', '.join([*BUILT_IN, *obs.columns])}.")
+            raise InputError(f"covariates.terms: expected an obs column of the cells, found {term!r}. Use one of {', '.join([*BUILT_IN_COVARIATES, *obs.columns])}.")
         if values.isna().any():
             raise InputError(f"covariates.terms: expected a value of {term!r} for each cell, found {int(values.isna().sum())} missing. Leave the term out, or fill the column.")
         if pd.api.types.is_numeric_dtype(values) and not isinstance(values.dtype, pd.CategoricalDtype):

@@ -12,11 +12,13 @@ from causcade.config import ColumnSource, InputConfig, PerturbationConfig
 from causcade.errors import InputError
 from causcade.plates import Plate
 
-__all__ = ["CONTROL", "canonical_obs", "select_plate"]
+__all__ = ["CONTROL", "canonical_obs", "plate_names", "select_plate"]
 
 CONTROL = "control"
 KINDS = ("drug", "knockout", "crispri", "crispra")
 EXAMPLES = 5
+# Tahoe-100M gives the dose only inside the text of a Python list of (drug, dose, unit).
+TAHOE_DOSE = r"^\[\('.*',\s*([0-9.eE+-]+),\s*'[^']*'\)\]$"
 
 
 def _listed(values: object) -> str:
@@ -141,6 +143,8 @@ def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, pertur
         dose = pd.Series(1.0, index=obs.index)
     else:
         text = _take(obs, columns.dose, "dose", where)
+        tahoe = text.astype("string").str.extract(TAHOE_DOSE, expand=False)
+        text = tahoe.astype(object).where(tahoe.notna(), text)
         dose = pd.to_numeric(text, errors="coerce")
         bad = dose.isna().to_numpy() & ~is_control & ~excluded
         if bad.any():
@@ -166,3 +170,19 @@ def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, pertur
         },
         index=obs.index,
     )
+
+
+def plate_names(obs: pd.DataFrame, where: str, settings: InputConfig) -> list[str]:
+    """Distinct plates of a file, sorted.
+
+    Raises
+    ------
+    InputError
+        If no obs plate column is configured, or some cells have none.
+    """
+    if settings.columns.plate is None:
+        raise InputError(f"{where}: expected an obs plate column to tell plates apart, found `input.columns.plate: null`. Name the column.")
+    values = _take(obs, settings.columns.plate, "plate", where)
+    if values.isna().any():
+        raise InputError(f"{where}: expected a plate for each cell, found none for {int(values.isna().sum())} cells. Correct input.columns.plate or its pattern.")
+    return sorted(set(values))

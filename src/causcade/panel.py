@@ -9,7 +9,7 @@ Axes: N cells, F genes of the plates, G genes of the panel.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,10 @@ from causcade.errors import InputError
 from causcade.gene_lists import G2M_GENES, S_GENES
 from causcade.runtime import Progress
 
-__all__ = ["build_panel", "cell_cycle_genes", "consensus", "plate_votes", "summarise_panel"]
+if TYPE_CHECKING:
+    from causcade.resources import Resolver
+
+__all__ = ["build_panel", "cell_cycle_genes", "consensus", "plate_votes", "source_members", "summarise_panel"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +146,13 @@ def build_panel(agreed: pd.DataFrame, members: dict[str, set[str]], settings: Pa
     return table.sort_values(["gene", "gene_id"], ignore_index=True)[columns]
 
 
-def cell_cycle_genes(agreed: pd.DataFrame, approved: dict[str, str], *, seed: int) -> pd.DataFrame:
+def source_members(gene_sets: pd.DataFrame, targets: pd.DataFrame) -> dict[str, set[str]]:
+    """Genes of each panel source, from `gene_sets.parquet` (collection, gene) and `targets.parquet` (target)."""
+    members = {name: set(gene_sets.loc[gene_sets["collection"] == name, "gene"]) for name in ("tfs", "rbps", "hallmarks")}
+    return members | {"drug_targets": set(targets["target"])}
+
+
+def cell_cycle_genes(agreed: pd.DataFrame, resolver: Resolver | None, *, seed: int) -> pd.DataFrame:
     """S and G2/M genes that the data have, and for each list its control genes of similar mean expression.
 
     Control genes are drawn, as in scanpy's `score_genes`, from the genes of the same bins of mean expression; they are drawn once, here, so that all plates and shards agree.
@@ -152,8 +161,8 @@ def cell_cycle_genes(agreed: pd.DataFrame, approved: dict[str, str], *, seed: in
     ----------
     agreed
         Table of :func:`consensus` (all genes, not only the panel).
-    approved
-        Approved symbol of each listed symbol, where it differs.
+    resolver
+        Translates the listed symbols to approved ones; None takes them as they are.
 
     Returns
     -------
@@ -162,7 +171,7 @@ def cell_cycle_genes(agreed: pd.DataFrame, approved: dict[str, str], *, seed: in
     """
     rng = np.random.default_rng(seed)
     table = agreed[agreed["num_cells"] > 0].sort_values("gene_id", ignore_index=True)
-    listed = {role: {approved.get(name, name) for name in names} for role, names in (("s", S_GENES), ("g2m", G2M_GENES))}
+    listed = {"s": _approved(S_GENES, resolver), "g2m": _approved(G2M_GENES, resolver)}
     in_any = table["gene"].isin(listed["s"] | listed["g2m"])
     rank = table["mean"].rank(method="first").to_numpy() - 1
     bins = (rank * NUM_BINS // max(len(table), 1)).astype(int)
@@ -179,6 +188,13 @@ def cell_cycle_genes(agreed: pd.DataFrame, approved: dict[str, str], *, seed: in
         parts.append(pd.DataFrame({"gene_id": table.loc[member, "gene_id"], "role": role}))
         parts.append(pd.DataFrame({"gene_id": sorted(pool), "role": f"{role}_control"}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"gene_id": pd.Series(dtype=str), "role": pd.Series(dtype=str)})
+
+
+def _approved(names: tuple[str, ...], resolver: Resolver | None) -> set[str]:
+    if resolver is None:
+        return set(names)
+    resolved = resolver.resolve(list(names))
+    return set(resolved["gene"].where(resolved["gene"].notna(), resolved["identifier"]))
 
 
 def summarise_panel(panel: pd.DataFrame, plates: list[str]) -> dict[str, Any]:

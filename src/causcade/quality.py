@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from causcade.cells import write_store
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.errors import InputError
 from causcade.gene_lists import MITO_PREFIX
@@ -24,7 +26,7 @@ from causcade.plates import Plate
 from causcade.readers import CountsFile, merge_genes
 from causcade.runtime import Progress
 
-__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "summarise_plate"]
+__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "store_plate", "summarise_plate"]
 
 logger = logging.getLogger(__name__)
 
@@ -220,3 +222,35 @@ def summarise_plate(table: pd.DataFrame) -> dict[str, Any]:
             "mito_fraction": _histogram(table["mito_fraction"].to_numpy(), log=False),
         },
     }
+
+
+def store_plate(plate: PlateCounts, path: str | Path, settings: QualityConfig, *, columns: list[str], seed: int) -> pd.DataFrame:
+    """Filter the cells of a plate and write those that are kept to a cell store.
+
+    Parameters
+    ----------
+    plate
+        The plate's cells in their file.
+    path
+        Folder of the cell store.
+    columns
+        Further obs columns of the input to keep (covariates).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Table of `quality/<plate>.parquet`, one row per cell of the input.
+    """
+    missing = [name for name in columns if name not in plate.extra.columns]
+    if missing:
+        found = ", ".join(map(str, plate.extra.columns)) or "no further column"
+        raise InputError(f"covariates.terms: expected obs column {missing[0]!r} in the input, found {found}. Leave the term out, or correct its name.")
+    metrics, largest = measure_cells(plate)
+    table = judge_cells(plate, metrics, settings, seed)
+    keep = (table["reason"] == "").to_numpy()
+    obs = plate.obs.loc[keep, list(CANONICAL)].join(metrics[keep]).join(plate.extra.loc[keep, columns])
+    obs["source_row"] = plate.rows[keep]
+    write_store(
+        path, obs, plate.var, (block for _, block in plate.iter_blocks(keep)), num_nonzero=int(metrics.loc[keep, "num_genes"].sum()), largest=largest
+    )
+    return table

@@ -1,0 +1,56 @@
+# `make demo` and `make test` set up .venv from the lock file first; both are safe to run again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := envs/locks/cpu-py311.txt
+# An extra package index with a CPU build of torch keeps the download small (see README).
+PIP_EXTRA ?=
+# Processors for the demo and the tests.
+CORES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format clean
+
+help:
+	@echo "make demo       simulated screen from raw counts to the report"
+	@echo "make test       style, types, workflow checks and the default test suite"
+	@echo "make test-slow  the long tests"
+	@echo "make lint       style, types and workflow checks only"
+	@echo "make format     format code and rules"
+	@echo "make clean      remove the results of the demo"
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "causcade: expected Python 3.11 or newer, found " + sys.version.split()[0] + ". Run: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_EXTRA) -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --profile profiles/local --cores $(CORES)
+	@echo
+	@echo "report:  results/simulated/report/index.html"
+	@echo "network: results/simulated/network/edges.parquet (also edges.tsv, network.graphml, regulons.gmt)"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+test: lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m "not slow" -n $(CORES) --dist loadscope
+
+test-slow: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slow
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+clean:
+	rm -rf results/simulated

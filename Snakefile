@@ -1,0 +1,37 @@
+"""causcade: raw counts of a perturbation atlas -> directed gene regulatory network -> report."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/simulation.smk"
+include: "rules/resources.smk"
+include: "rules/check.smk"
+include: "rules/targets.smk"
+include: "rules/quality.smk"
+include: "rules/panel.smk"
+include: "rules/coexpression.smk"
+include: "rules/mask.smk"
+include: "rules/embedding.smk"
+include: "rules/basal.smk"
+include: "rules/conditions.smk"
+include: "rules/causal.smk"
+include: "rules/network.smk"
+include: "rules/evaluation.smk"
+include: "rules/cascades.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        report=rules.report.output.page,
+        edges=rules.network.output.edges,
+        summary=rules.evaluation.output.summary,
+        cascades=rules.cascades.output.summary,
+        manifest=rules.manifest.output.manifest,

@@ -1,0 +1,76 @@
+"""The basal decoder, pinned as the panel is, and the baseline of each plate."""
+
+rule basal_roll:
+    """List the plates whose controls a new basal decoder would be fitted on."""
+    input:
+        embeddings=per_plate(rules.embedding.output.embedding),
+        cells=per_plate(rules.quality.output.cells),
+    output:
+        roll=f"{RUN}/basal/roll.json",
+    log:
+        f"{LOGS}/basal_roll.log",
+    benchmark:
+        f"{BENCHMARKS}/basal_roll.tsv"
+    params:
+        plates=list(PLATES),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/basal_roll.py"
+
+
+rule basal:
+    """Fit the decoder on control cells, then freeze it."""
+    input:
+        roll=ancient(rules.basal_roll.output.roll),
+        panel=rules.panel.output.panel,
+    output:
+        model=f"{RUN}/basal/model.safetensors",
+        metrics=f"{RUN}/basal/metrics.jsonl",
+        summary=f"{RUN}/basal/summary.json",
+    log:
+        f"{LOGS}/basal.log",
+    benchmark:
+        f"{BENCHMARKS}/basal.tsv"
+    params:
+        settings=settings_of("basal", "seed", "backend", "input.block_cells"),
+        embedding=settings_of("embedding"),
+        code=code_digest("basal"),
+    threads: 2
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/basal.py"
+
+
+rule basal_baseline:
+    """Baseline of each line of one plate, from its control cells."""
+    input:
+        cells=rules.quality.output.cells,
+        embedding=rules.embedding.output.embedding,
+        model=[rules.basal.output.model] if CONFIG.basal.baseline == "matched_control" else [],
+        panel=rules.panel.output.panel,
+    output:
+        baseline=directory(f"{RUN}/basal/baseline/{{plate}}.zarr"),
+    log:
+        f"{LOGS}/basal_baseline/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/basal_baseline/{{plate}}.tsv"
+    params:
+        settings=settings_of("basal.baseline", "input.block_cells"),
+        code=code_digest("basal"),
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/basal_baseline.py"

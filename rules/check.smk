@@ -1,0 +1,48 @@
+"""Checks that need the data; everything depends on them."""
+
+rule check_plate:
+    """Labels, controls, gene ids and a sample of the counts of one plate."""
+    input:
+        counts=counts_of,
+        identifiers=rules.resources.output.identifiers,
+    output:
+        look=f"{RUN}/check/{{plate}}.json",
+    log:
+        f"{LOGS}/check_plate/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/check_plate/{{plate}}.tsv"
+    params:
+        plate=plate_of,
+        settings=settings_of("input", "perturbation"),
+        code=code_digest("checks"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/check_plate.py"
+
+
+rule check:
+    """The screen as a whole: controls of every line, kinds of perturbations."""
+    input:
+        looks=per_plate(rules.check_plate.output.look),
+    output:
+        check=f"{RUN}/check.json",
+    log:
+        f"{LOGS}/check.log",
+    benchmark:
+        f"{BENCHMARKS}/check.tsv"
+    params:
+        settings=settings_of("perturbation"),
+        code=code_digest("checks"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/check.py"

@@ -1,0 +1,73 @@
+"""What all rules share: the validated configuration, paths, plates, digests of code, memory by attempt."""
+
+import re
+import sys
+
+from causcade.code_digest import code_digest
+from causcade.errors import ConfigError
+from causcade.plates import list_plates
+from causcade.validation import load_config, resource_files
+
+try:
+    CONFIG = load_config(config, check_files=workflow.is_main_process)
+    PLATES = {plate.name: plate for plate in list_plates(CONFIG)}
+except ConfigError as error:
+    print(f"causcade: {error}", file=sys.stderr)
+    sys.exit(2)
+
+SETTINGS = CONFIG.model_dump(mode="json")
+RUN = f"{CONFIG.results}/{CONFIG.run}"
+LOGS = f"{RUN}/logs"
+BENCHMARKS = f"{RUN}/benchmarks"
+
+
+wildcard_constraints:
+    plate="|".join(re.escape(name) for name in PLATES),
+    fit="main|noprior|edgenull[0-9]+|labelnull[0-9]+|boot[0-9]+|drugs[0-9]+|line_.+",
+
+
+def settings_of(*sections):
+    """Sections of the resolved configuration, by name; keys of a section as `section.key`."""
+    found = {}
+    for name in sections:
+        value = SETTINGS
+        for key in name.split("."):
+            value = value[key]
+        found[name] = value
+    return found
+
+
+def per_plate(pattern):
+    """One path per plate."""
+    return expand(pattern, plate=list(PLATES))
+
+
+def counts_of(wildcards):
+    """Input file of a plate."""
+    return PLATES[wildcards.plate].counts
+
+
+def plate_of(wildcards):
+    """Row of the plate table, as a parameter."""
+    plate = PLATES[wildcards.plate]
+    return dict(
+        name=plate.name,
+        counts=plate.counts,
+        num_sharing=plate.num_sharing,
+        constants=dict(plate.constants),
+    )
+
+
+def small(wildcards, attempt):
+    """Memory in MB of a job on tables."""
+    return 2000 * attempt
+
+
+def large(wildcards, attempt):
+    """Memory in MB of a job on cells or gene pairs."""
+    return 4000 * attempt
+
+
+def minutes(wildcards, attempt):
+    """Run time in minutes; profiles set it by rule for large screens."""
+    return 60 * attempt

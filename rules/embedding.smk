@@ -1,0 +1,74 @@
+"""Embeddings of cells."""
+
+rule embedding_basis:
+    """Principal axes of the panel, from the sums over all plates; pinned, as the panel is."""
+    input:
+        coexpression=ancient(rules.coexpression.output.coexpression),
+        panel=rules.panel.output.panel,
+    output:
+        basis=f"{RUN}/embedding/basis.npz",
+    log:
+        f"{LOGS}/embedding_basis.log",
+    benchmark:
+        f"{BENCHMARKS}/embedding_basis.tsv"
+    params:
+        settings=settings_of("embedding"),
+        code=code_digest("embedding"),
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/embedding_basis.py"
+
+
+rule embedding:
+    """Embed the cells of one plate."""
+    input:
+        cells=rules.quality.output.cells,
+        cell_cycle=rules.panel.output.cell_cycle,
+        basis=[rules.embedding_basis.output.basis] if CONFIG.embedding.source == "pca" else [],
+        counts=[] if CONFIG.embedding.source == "pca" else counts_of,
+    output:
+        embedding=directory(f"{RUN}/embedding/{{plate}}.zarr"),
+    log:
+        f"{LOGS}/embedding/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/embedding/{{plate}}.tsv"
+    params:
+        plate=plate_of,
+        settings=settings_of("embedding", "input"),
+        code=code_digest("embedding"),
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/embedding.py"
+
+
+rule embedding_map:
+    """A map of a sample of the embedded cells, for the report."""
+    input:
+        embeddings=per_plate(rules.embedding.output.embedding),
+    output:
+        map=f"{RUN}/embedding/map.parquet",
+    log:
+        f"{LOGS}/embedding_map.log",
+    benchmark:
+        f"{BENCHMARKS}/embedding_map.tsv"
+    params:
+        settings=settings_of("seed", "backend"),
+        code=code_digest("embedding"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/embedding_map.py"

@@ -1,0 +1,27 @@
+"""Candidate edges."""
+
+rule mask:
+    """Top coexpression partners of each gene and curated edges, with their provenance."""
+    input:
+        partners=rules.coexpression.output.partners,
+        coexpression=rules.coexpression.output.coexpression,
+        prior_edges=rules.resources.output.prior_edges,
+        panel=rules.panel.output.panel,
+    output:
+        edges=f"{RUN}/candidate_edges.parquet",
+        summary=f"{RUN}/mask_summary.json",
+    log:
+        f"{LOGS}/mask.log",
+    benchmark:
+        f"{BENCHMARKS}/mask.tsv"
+    params:
+        settings=settings_of("mask"),
+        code=code_digest("mask"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/mask.py"

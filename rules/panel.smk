@@ -1,0 +1,75 @@
+"""The gene panel. It is pinned: votes of new plates are counted but do not renew it; `--forcerun panel` does."""
+
+rule panel_votes:
+    """Rank the genes of one plate by variability."""
+    input:
+        cells=rules.quality.output.cells,
+    output:
+        votes=f"{RUN}/panel/votes/{{plate}}.parquet",
+    log:
+        f"{LOGS}/panel_votes/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/panel_votes/{{plate}}.tsv"
+    params:
+        settings=settings_of("panel", "seed", "backend", "input.block_cells"),
+        code=code_digest("panel"),
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/panel_votes.py"
+
+
+rule panel_consensus:
+    """Consensus of the votes of all plates there are."""
+    input:
+        votes=per_plate(rules.panel_votes.output.votes),
+    output:
+        consensus=f"{RUN}/panel/consensus.parquet",
+    log:
+        f"{LOGS}/panel_consensus.log",
+    benchmark:
+        f"{BENCHMARKS}/panel_consensus.tsv"
+    params:
+        plates=list(PLATES),
+        settings=settings_of("panel"),
+        code=code_digest("panel"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/panel_consensus.py"
+
+
+rule panel:
+    """Fix the genes, and the control genes of the cell-cycle scores."""
+    input:
+        consensus=ancient(rules.panel_consensus.output.consensus),
+        targets=ancient(rules.targets.output.targets),
+        gene_sets=rules.resources.output.gene_sets,
+        identifiers=rules.resources.output.identifiers,
+    output:
+        panel=f"{RUN}/panel.parquet",
+        cell_cycle=f"{RUN}/cell_cycle.parquet",
+        summary=f"{RUN}/panel_summary.json",
+    log:
+        f"{LOGS}/panel.log",
+    benchmark:
+        f"{BENCHMARKS}/panel.tsv"
+    params:
+        settings=settings_of("panel", "seed"),
+        code=code_digest("panel"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/panel.py"

@@ -1,0 +1,51 @@
+"""Quality control of each plate, and the cell store that everything after reads."""
+
+rule quality:
+    """Filter the cells of one plate and store the counts of those that are kept; all genes are kept."""
+    input:
+        counts=counts_of,
+        check=ancient(rules.check.output.check),
+        identifiers=rules.resources.output.identifiers,
+    output:
+        cells=directory(f"{RUN}/cells/{{plate}}.zarr"),
+        table=f"{RUN}/quality/{{plate}}.parquet",
+    log:
+        f"{LOGS}/quality/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/quality/{{plate}}.tsv"
+    params:
+        plate=plate_of,
+        settings=settings_of("input", "perturbation", "quality", "seed"),
+        columns=CONFIG.covariates.obs_columns,
+        code=code_digest("quality"),
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/quality.py"
+
+
+rule quality_summary:
+    """What was kept and what was removed, and why."""
+    input:
+        tables=per_plate(rules.quality.output.table),
+    output:
+        summary=f"{RUN}/quality/summary.json",
+    log:
+        f"{LOGS}/quality_summary.log",
+    benchmark:
+        f"{BENCHMARKS}/quality_summary.tsv"
+    params:
+        plates=list(PLATES),
+        code=code_digest("quality"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/quality_summary.py"

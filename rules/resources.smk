@@ -1,0 +1,40 @@
+"""Curated resources, normalised to approved symbols."""
+
+def resource_inputs(wildcards):
+    """Files of the resources in use: simulated, local, or fetched by the http storage plugin."""
+    files = resource_files(CONFIG)
+    return {
+        name: storage(where) if "://" in where else where
+        for name, where in files.items()
+    }
+
+
+rule resources:
+    """Prior edges, reference pairs, gene sets and drug targets, with a manifest."""
+    input:
+        unpack(resource_inputs),
+    output:
+        identifiers=f"{RUN}/resources/identifiers.parquet",
+        prior_edges=f"{RUN}/resources/prior_edges.parquet",
+        reference_pairs=f"{RUN}/resources/reference_pairs.parquet",
+        reference_universe=f"{RUN}/resources/reference_universe.parquet",
+        gene_sets=f"{RUN}/resources/gene_sets.parquet",
+        drug_targets=f"{RUN}/resources/drug_targets.parquet",
+        manifest=f"{RUN}/resources/manifest.json",
+    log:
+        f"{LOGS}/resources.log",
+    benchmark:
+        f"{BENCHMARKS}/resources.tsv"
+    params:
+        settings=settings_of("resources"),
+        simulated=CONFIG.is_simulated,
+        files=resource_files(CONFIG),
+        code=code_digest("resources"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/resources.py"

@@ -1,0 +1,48 @@
+"""The simulated screen: resources in their upstream formats, the truth apart, and one rule per plate."""
+
+from causcade.resource_catalogue import SIMULATED_FILES
+
+
+rule simulation_resources:
+    """Simulated resources, and the truth, which only `evaluation` reads."""
+    output:
+        resources=[f"{RUN}/simulation/resources/{name}" for name in SIMULATED_FILES.values()],
+        edges=f"{RUN}/simulation/truth/edges.parquet",
+        direct=f"{RUN}/simulation/truth/direct_effects.parquet",
+        responses=f"{RUN}/simulation/truth/responses.parquet",
+    log:
+        f"{LOGS}/simulation_resources.log",
+    benchmark:
+        f"{BENCHMARKS}/simulation_resources.tsv"
+    params:
+        settings=settings_of("simulation", "seed"),
+        code=code_digest("simulation"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/simulation_resources.py"
+
+
+rule simulation_plate:
+    """One simulated plate, in the layout of Tahoe-100M."""
+    output:
+        counts=f"{RUN}/simulation/{{plate}}.h5ad",
+    log:
+        f"{LOGS}/simulation_plate/{{plate}}.log",
+    benchmark:
+        f"{BENCHMARKS}/simulation_plate/{{plate}}.tsv"
+    params:
+        settings=settings_of("simulation", "seed"),
+        code=code_digest("simulation"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/simulation_plate.py"

@@ -1,0 +1,26 @@
+"""Which gene each perturbation acts on."""
+
+rule targets:
+    """Targets of the perturbations that occur: from the drug table, from names, or from a table."""
+    input:
+        check=rules.check.output.check,
+        drug_targets=rules.resources.output.drug_targets,
+        identifiers=rules.resources.output.identifiers,
+        override=[CONFIG.perturbation.targets] if CONFIG.perturbation.targets else [],
+    output:
+        targets=f"{RUN}/targets.parquet",
+    log:
+        f"{LOGS}/targets.log",
+    benchmark:
+        f"{BENCHMARKS}/targets.tsv"
+    params:
+        settings=settings_of("perturbation.separator"),
+        code=code_digest("targets"),
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    conda:
+        "../envs/cpu.yaml"
+    script:
+        "../workflow_scripts/targets.py"

@@ -1,0 +1,150 @@
+"""Command line `causcade`: what is not the workflow.
+
+validate, plates, simulate, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from causcade import __version__
+from causcade.errors import CauscadeError, ConfigError, InputError
+from causcade.runtime import EXIT_USER_ERROR
+
+__all__ = ["main"]
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+def _load(path: Path, *, check_files: bool = True):  # type: ignore[no-untyped-def]
+    """Load the shipped configuration with `path` merged over it, as the workflow does."""
+    from causcade.validation import load_config, merge, read_yaml
+
+    over = read_yaml(path)
+    base = read_yaml(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() and path.resolve() != DEFAULT_CONFIG.resolve() else {}
+    return load_config(merge(base, over), check_files=check_files)
+
+
+def _validate(arguments: argparse.Namespace) -> None:
+    """Check a configuration, its files and its cells; every mistake at once."""
+    config = _load(arguments.config)
+    if config.is_simulated:
+        print(f"{arguments.config}: valid (the simulated screen, {len(config.simulation.plates)} plates)")
+        return
+    from causcade.checks import check_plate, check_screen
+    from causcade.plates import list_plates
+    from causcade.resources import Resolver
+    from causcade.validation import resource_files
+
+    hgnc = resource_files(config).get("hgnc", "")
+    resolver = Resolver.from_hgnc(hgnc) if hgnc and Path(hgnc).is_file() else None
+    looks, mistakes = [], []
+    for plate in list_plates(config):
+        try:
+            looks.append(check_plate(plate, config, resolver))
+        except InputError as error:
+            mistakes.append(str(error))
+    if not mistakes:
+        try:
+            screen = check_screen(looks, config.perturbation)
+        except InputError as error:
+            mistakes.extend(str(error).splitlines())
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    for warning in screen["warnings"]:
+        print(f"warning: {warning}")
+    cells = sum(look["num_cells"] for look in looks)
+    print(f"{arguments.config}: valid ({len(looks)} plates, {cells:,} cells, {len(screen['kinds'])} perturbations)")
+
+
+def _plates(arguments: argparse.Namespace) -> None:
+    """Print a plate table with one row per plate of a file."""
+    from causcade.labels import plate_names
+    from causcade.plates import write_plate_table
+    from causcade.readers import CountsFile
+
+    config = _load(arguments.config, check_files=False)
+    with CountsFile(arguments.file, config.input) as file:
+        print(write_plate_table(plate_names(file.obs, str(arguments.file), config.input), str(arguments.file)), end="")
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    """Write the simulated screen of a configuration to a folder, outside of any run."""
+    from causcade import simulation
+
+    config = _load(arguments.config, check_files=False)
+    folder = Path(arguments.folder)
+    simulation.write_resources(config.simulation, config.seed, folder / "resources")
+    simulation.write_truth(config.simulation, config.seed, folder / "truth")
+    for plate in config.simulation.plates:
+        simulation.simulate_plate(config.simulation, config.seed, plate, folder / f"{plate}.h5ad")
+    rows = "".join(f"{plate}\t{folder / plate}.h5ad\n" for plate in config.simulation.plates)
+    (folder / "plates.tsv").write_text("plate\tcounts\n" + rows)
+    print(f"{folder}: {len(config.simulation.plates)} plates, plates.tsv, resources/, truth/")
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    """Print devices, versions, disk, and what a configuration will need."""
+    from causcade.doctor import examine
+
+    print(examine(_load(arguments.config, check_files=False)))
+
+
+def _config(arguments: argparse.Namespace) -> None:
+    """Write config.yaml and schema.json from the model."""
+    from causcade.config_files import config_schema, config_yaml
+    from causcade.files import write_text
+
+    write_text(arguments.folder / "config.yaml", config_yaml())
+    write_text(arguments.folder / "schema.json", config_schema())
+    print(f"wrote {arguments.folder / 'config.yaml'} and {arguments.folder / 'schema.json'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="causcade", description="From perturbation atlases to directed gene regulatory networks. The chain itself is run by snakemake.")
+    parser.add_argument("--version", action="version", version=f"causcade {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of expected errors too")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    config_help = "configuration file, merged over config/config.yaml"
+
+    validate = commands.add_parser("validate", help="check a configuration, its files and its cells; prints every mistake")
+    validate.add_argument("config", type=Path, help=config_help)
+    validate.set_defaults(run=_validate)
+
+    plates = commands.add_parser("plates", help="print the plate table of a file that holds several plates")
+    plates.add_argument("file", type=Path, help="h5ad or AnnData zarr")
+    plates.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=config_help)
+    plates.set_defaults(run=_plates)
+
+    simulate = commands.add_parser("simulate", help="write the simulated screen to a folder")
+    simulate.add_argument("folder", type=Path)
+    simulate.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=config_help)
+    simulate.set_defaults(run=_simulate)
+
+    doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
+    doctor.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG, help=config_help)
+    doctor.set_defaults(run=_doctor)
+
+    config = commands.add_parser("config", help="write config.yaml and schema.json anew from the model (for developers)")
+    config.add_argument("folder", type=Path, nargs="?", default=Path("config"))
+    config.set_defaults(run=_config)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except CauscadeError as error:
+        if parsed.debug:
+            raise
+        print(f"causcade: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

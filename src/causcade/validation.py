@@ -1,0 +1,121 @@
+"""Checks of a configuration against the file system, before any job: all mistakes together.
+
+:func:`load_config` is what the workflow and the command line start from. Checks that have to read cells are in :mod:`causcade.checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from causcade.config import Config, ResourceConfig, parse_config
+from causcade.errors import ConfigError
+from causcade.files import sha256_of
+from causcade.plates import list_plates
+from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
+
+__all__ = ["load_config", "merge", "read_yaml", "resource_files"]
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` on top, section by section, as Snakemake merges configuration files."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        If it is absent, no YAML, or no mapping.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: expected a configuration file, found none ({error.strerror}). Correct the path."]) from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise ConfigError([f"{path}{line}: expected YAML, found {getattr(error, 'problem', error)}. Correct the line."]) from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError([f"{path}: expected keys and values, found {type(value).__name__}. Begin with `run: my_screen`."])
+    return value
+
+
+def resource_files(config: Config) -> dict[str, str]:
+    """Local path or address of each resource in use, by name."""
+    if config.is_simulated:
+        return {name: f"{config.results}/{config.run}/simulation/resources/{file}" for name, file in SIMULATED_FILES.items()}
+    found = {}
+    for name in CATALOGUE:
+        entry: ResourceConfig | None = getattr(config.resources, name)
+        if entry is not None:
+            found[name] = entry.path or str(entry.url)
+    return found
+
+
+def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
+    """Mistakes that the file system tells, from an unvalidated mapping: what does not parse is skipped here."""
+    mistakes: list[str] = []
+    plates = raw.get("plates")
+    if isinstance(plates, str):
+        try:
+            stub = Config(run="files", plates=plates)
+            for plate in list_plates(stub):
+                if not Path(plate.counts).exists():
+                    mistakes.append(f"{plates}: expected counts of plate {plate.name!r} at {plate.counts}, found no file. Correct column counts, or remove the row.")
+        except ConfigError as error:
+            mistakes.extend(error.mistakes)
+    perturbation = raw.get("perturbation")
+    targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
+    if isinstance(targets, str) and not Path(targets).is_file():
+        mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
+    resources = raw.get("resources")
+    if isinstance(plates, str) and isinstance(resources, Mapping):
+        for name in CATALOGUE:
+            mistakes.extend(_resource_mistakes(name, resources.get(name)))
+    return mistakes
+
+
+def _resource_mistakes(name: str, entry: object) -> list[str]:
+    path = entry.get("path") if isinstance(entry, Mapping) else None
+    if not isinstance(entry, Mapping) or not isinstance(path, str):
+        return []
+    if not Path(path).is_file():
+        return [f"resources.{name}.path: expected a file at {path}, found none. Correct the path, or remove it to fetch the resource from its address."]
+    expected = entry.get("sha256")
+    if isinstance(expected, str) and (found := sha256_of(path)) != expected:
+        return [f"resources.{name}.sha256: expected {expected}, found {found} for {path}. Fetch the file again, or correct the checksum."]
+    return []
+
+
+def load_config(raw: Mapping[str, Any], *, check_files: bool) -> Config:
+    """Validate a configuration; with `check_files`, look at the files that it names too.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake of both kinds.
+    """
+    mistakes: list[str] = []
+    config: Config | None = None
+    try:
+        config = parse_config(raw)
+    except ConfigError as error:
+        mistakes.extend(error.mistakes)
+    if check_files:
+        mistakes.extend(_file_mistakes(raw))
+    if mistakes or config is None:
+        raise ConfigError(mistakes)
+    return config

@@ -1,0 +1,25 @@
+"""Sums of one plate. The mathematics is in causcade.coexpression."""
+
+import pandas as pd
+
+from causcade import coexpression, runtime
+from causcade.cells import CellStore
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = job.params.settings
+        with CellStore(job.input.cells) as store:
+            moments = coexpression.measure_moments(
+                store,
+                pd.Index(pd.read_parquet(job.input.panel)["gene_id"]),
+                settings["covariates"]["terms"],
+                pd.read_parquet(job.input.cell_cycle),
+                block_cells=settings["input.block_cells"],
+                backend=settings["backend"],
+            )
+        coexpression.write_moments(job.output.moments, moments)
+
+
+if __name__ == "__main__":
+    main(snakemake)

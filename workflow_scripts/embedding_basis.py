@@ -1,0 +1,18 @@
+"""Principal axes of the panel. The mathematics is in causcade.embedding."""
+
+import pandas as pd
+import zarr
+
+from causcade import embedding, runtime
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        group = zarr.open_group(job.input.coexpression, mode="r")
+        gene_ids = pd.read_parquet(job.input.panel)["gene_id"].tolist()
+        basis = embedding.pca_basis(group["raw_correlation"][:], group["mean"][:], group["sd"][:], gene_ids, job.params.settings["embedding"]["dimensions"])
+        embedding.write_basis(job.output.basis, basis)
+
+
+if __name__ == "__main__":
+    main(snakemake)

@@ -1,0 +1,23 @@
+"""Fix the panel. The rules are in causcade.panel."""
+
+import pandas as pd
+
+from causcade import files, panel, runtime
+from causcade.config import PanelConfig
+from causcade.resources import read_resolver
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = PanelConfig(**job.params.settings["panel"])
+        agreed = pd.read_parquet(job.input.consensus)
+        members = panel.source_members(pd.read_parquet(job.input.gene_sets), pd.read_parquet(job.input.targets))
+        chosen = panel.build_panel(agreed, members, settings)
+        roles = panel.cell_cycle_genes(agreed, read_resolver(job.input.identifiers), seed=job.params.settings["seed"])
+        files.write_parquet(job.output.cell_cycle, roles)
+        files.write_json(job.output.summary, panel.summarise_panel(chosen, agreed["plates_voted"].iloc[0].split(";")))
+        files.write_parquet(job.output.panel, chosen)
+
+
+if __name__ == "__main__":
+    main(snakemake)

@@ -1,0 +1,17 @@
+"""Consensus of the plates' votes. The rule is in causcade.panel."""
+
+import pandas as pd
+
+from causcade import files, panel, runtime
+from causcade.config import PanelConfig
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        votes = {plate: pd.read_parquet(path) for plate, path in zip(job.params.plates, job.input.votes, strict=True)}
+        agreed = panel.consensus(votes, PanelConfig(**job.params.settings["panel"]))
+        files.write_parquet(job.output.consensus, agreed.assign(plates_voted=";".join(sorted(votes))))
+
+
+if __name__ == "__main__":
+    main(snakemake)

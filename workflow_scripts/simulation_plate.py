@@ -1,0 +1,14 @@
+"""One simulated plate. The simulation is in causcade.simulation."""
+
+from causcade import runtime, simulation
+from causcade.config import SimulationConfig
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = SimulationConfig(**job.params.settings["simulation"])
+        simulation.simulate_plate(settings, job.params.settings["seed"], job.wildcards.plate, job.output.counts)
+
+
+if __name__ == "__main__":
+    main(snakemake)
