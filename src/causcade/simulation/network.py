@@ -34,7 +34,7 @@ IN_DEGREE_OF_TFS = (0.15, 0.35, 0.30, 0.20)
 IN_DEGREE_OF_SIGNALLING = (0.35, 0.40, 0.25)
 SIGNALLING_SHARE_TO_TFS = 0.5
 SIGNALLING_SHARE_TO_GENES = 0.06
-REPRESSION_BETA = (1.4, 3.6)  # of each regulator's share of repressed targets; mean 0.28
+REPRESSION_BETA = (3.4, 8.6)  # of each regulator's share of repressed targets; mean 0.28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
