@@ -1,0 +1,179 @@
+"""Parsers of the references that a network is held against: STRING, Complex Portal, hu.MAP 2.0, Reactome.
+
+Each returns its rows as they are in the file; cut-offs and translation to genes come later. Sources: STRING 12 (Szklarczyk et al. 2023,
+doi:10.1093/nar/gkac1000), Complex Portal (Meldal et al. 2022, doi:10.1093/nar/gkab991), hu.MAP 2.0 (Drew et al. 2021,
+doi:10.15252/msb.202010016), Reactome (Milacic et al. 2024, doi:10.1093/nar/gkad1025).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from causcade.errors import ResourceError
+from causcade.resources.reading import ResourcePath, fetch_again, read_delimited, read_text, require_columns
+from causcade.resources.set_parsers import parse_gmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MEMBER_COLUMNS", "parse_complexportal", "parse_humap", "parse_reactome", "parse_string", "parse_string_info"]
+
+STRING_COLUMNS = ["protein1", "protein2", "combined_score"]
+STRING_REMEDY = "Use the species file of STRING's physical links (9606.protein.physical.links.v12.0.txt.gz)."
+INFO_COLUMNS = ["#string_protein_id", "preferred_name"]
+INFO_REMEDY = "Use STRING's protein information (9606.protein.info.v12.0.txt.gz), of the same version as the links."
+HUMAP_COLUMNS = ["Confidence", "Uniprot_ACCs"]
+HUMAP_REMEDY = "Use humap2_complexes_20200809.txt (HuMAP2_ID,Confidence,Uniprot_ACCs,genenames)."
+PARTICIPANTS = "Identifiers (and stoichiometry) of molecules in complex"
+EXPANDED = "Expanded participant list"
+COMPLEXTAB_COLUMNS = ["#Complex ac", PARTICIPANTS, EXPANDED]
+DERIVED_COLUMNS = ["complex_ac", "participants"]
+COMPLEX_REMEDY = "Use Complex Portal's ComplexTAB of the species (9606.tsv), or a tsv with the columns complex_ac and participants."
+MEMBER_COLUMNS = ["complex", "identifier", "kind", "choice"]
+
+PROTEIN = re.compile(r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-\d+|-PRO_\d+)?$")
+STOICHIOMETRY = re.compile(r"\(\d+(?:-\d+)?\)$")
+
+
+def parse_string(path: ResourcePath) -> pd.DataFrame:
+    """Read STRING physical links (separated by spaces; every pair stands there in both directions).
+
+    Returns
+    -------
+    pandas.DataFrame
+        protein1, protein2 (`9606.ENSP...`), combined_score (int, 150-999).
+    """
+    import pandas as pd
+
+    table = read_delimited(path, "string", separator=" ", expected=STRING_COLUMNS, quoted=False, remedy=STRING_REMEDY)
+    score = pd.to_numeric(table["combined_score"], errors="coerce")
+    if score.isna().any():
+        bad = table["combined_score"][score.isna()].iloc[0]
+        raise ResourceError(f"{path}: expected an integer combined_score, found {bad!r}. {fetch_again('string')}")
+    return table[["protein1", "protein2"]].assign(combined_score=score.astype("int32"))
+
+
+def parse_string_info(path: ResourcePath) -> pd.DataFrame:
+    """Read STRING's protein information.
+
+    Returns
+    -------
+    pandas.DataFrame
+        protein (`9606.ENSP...`, unique), symbol (STRING's preferred name).
+    """
+    table = read_delimited(path, "string_info", separator="\t", expected=INFO_COLUMNS, quoted=False, remedy=INFO_REMEDY)
+    return table[INFO_COLUMNS].set_axis(["protein", "symbol"], axis=1).drop_duplicates("protein", ignore_index=True)
+
+
+def _kind(token: str) -> str:
+    """Tell what a participant is: protein, rna, small_molecule, complex or other."""
+    if PROTEIN.match(token):
+        return "protein"
+    if token.startswith("URS"):
+        return "rna"
+    if token.startswith("CHEBI:"):
+        return "small_molecule"
+    if token.startswith("CPX-"):
+        return "complex"
+    return "other"
+
+
+def _tokens(participants: str) -> list[tuple[str, int]]:
+    """Participants of one complex as (identifier, choice); the alternatives of a molecule set share a choice above 0."""
+    tokens: list[tuple[str, int]] = []
+    choice = 0
+    for participant in participants.split("|"):
+        bare = STOICHIOMETRY.sub("", participant.strip())
+        if bare.startswith("[") and bare.endswith("]"):
+            choice += 1
+            tokens.extend((item.strip(), choice) for item in bare[1:-1].split(",") if item.strip())
+        elif bare and bare != "-":
+            tokens.append((bare, 0))
+    return tokens
+
+
+def _flatten(complex_ac: str, participants: dict[str, str], above: tuple[str, ...] = ()) -> list[tuple[str, int]]:
+    """Participants of a complex with nested complexes of the same file put in their place; unknown and circular ones stay."""
+    flat: list[tuple[str, int]] = []
+    for identifier, choice in _tokens(participants[complex_ac]):
+        if _kind(identifier) == "complex" and identifier in participants and identifier not in (*above, complex_ac):
+            offset = max((number for _, number in flat), default=0)
+            inner = _flatten(identifier, participants, (*above, complex_ac))
+            flat.extend((name, number + offset if number else 0) for name, number in inner)
+        else:
+            flat.append((identifier, choice))
+    return flat
+
+
+def parse_complexportal(path: ResourcePath) -> pd.DataFrame:
+    """Read Complex Portal's ComplexTAB, or a table of participants (complex_ac, participants joined by "|").
+
+    Membership comes from column 19 ("Expanded participant list"), where nested complexes are flattened already; where it is "-", from
+    column 5, and nested complexes are then looked up in the same file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per complex and participant: complex, identifier (without stoichiometry), kind (protein, rna, small_molecule, complex,
+        other), choice (int; 0, or the number of the molecule set `[A,B]` of which any ONE takes part: its members are no pair).
+    """
+    import pandas as pd
+
+    header = [column.strip() for column in read_text(path, "complexportal").split("\n", 1)[0].split("\t")]
+    if "complex_ac" in header:
+        table = read_delimited(path, "complexportal", separator="\t", expected=DERIVED_COLUMNS, quoted=False, remedy=COMPLEX_REMEDY)
+        ids, listed = table["complex_ac"], table["participants"]
+    else:
+        table = read_delimited(path, "complexportal", separator="\t", expected=COMPLEXTAB_COLUMNS, quoted=False, remedy=COMPLEX_REMEDY)
+        ids, expanded = table["#Complex ac"], table[EXPANDED].str.strip()
+        listed = expanded.where(~expanded.isin(["-", ""]), table[PARTICIPANTS])
+    participants = dict(zip(ids, listed, strict=True))
+    rows = [(name, identifier, _kind(identifier), choice) for name in participants for identifier, choice in _flatten(name, participants)]
+    return pd.DataFrame(rows, columns=MEMBER_COLUMNS)
+
+
+def parse_humap(path: ResourcePath) -> pd.DataFrame:
+    """Read hu.MAP 2.0 complexes.
+
+    Accessions and symbols are lists in DIFFERENT order in the original file, so that only the accessions are read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per complex and protein: complex, identifier (UniProt), confidence (int, 1 best to 5 worst).
+    """
+    import pandas as pd
+
+    table = read_delimited(path, "humap", separator=",", expected=["HuMAP2_ID", *HUMAP_COLUMNS], remedy=HUMAP_REMEDY)
+    confidence = pd.to_numeric(table["Confidence"], errors="coerce")
+    if not confidence.isin(range(1, 6)).all():
+        bad = table["Confidence"][~confidence.isin(range(1, 6))].iloc[0]
+        raise ResourceError(f"{path}: expected a Confidence of 1 to 5, found {bad!r}. {HUMAP_REMEDY}")
+    members = table["Uniprot_ACCs"].str.split().explode().dropna()
+    return pd.DataFrame(
+        {
+            "complex": table["HuMAP2_ID"].loc[members.index].to_numpy(),
+            "identifier": members.to_numpy(),
+            "confidence": confidence.loc[members.index].astype("int8").to_numpy(),
+        }
+    )
+
+
+def parse_reactome(path: ResourcePath) -> pd.DataFrame:
+    """Read Reactome's gmt, plain or in the zip that it is served in (name, R-HSA id, symbols).
+
+    Its tokens are not only human genes (`gag`, `miR-224`, `5S rRNA`): they are dropped where they resolve to none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene_set (name; with the id in brackets where two pathways share a name), identifier.
+    """
+    sets = parse_gmt(path, "reactome")
+    if not sets["description"].str.startswith("R-").all():
+        bad = sets["description"][~sets["description"].str.startswith("R-")].iloc[0]
+        require_columns(path, [f"name, {bad!r}, symbols"], ["name, Reactome id, symbols"], "Use ReactomePathways.gmt.zip.")
+    shared = sets.groupby("gene_set")["description"].transform("nunique") > 1
+    name = sets["gene_set"].where(~shared, sets["gene_set"] + " (" + sets["description"] + ")")
+    return sets.assign(gene_set=name)[["gene_set", "identifier"]]

@@ -1,0 +1,190 @@
+"""References: physical interactions, complexes and pathways become unordered pairs of genes.
+
+Each reference also has a universe, the genes that it can speak of: a pair outside it is unknown and not a negative. That is, for STRING the proteins
+with at least one link of any score in the file; for complexes and pathways the genes in at least one of them, whatever its confidence or size.
+
+Scores, larger is better: STRING combined_score / 1000; hu.MAP (6 - confidence) / 5, so that class 1 is 1.0 and class 5 is 0.2; none elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from causcade.resources.ledger import Ledger, translate
+from causcade.resources.reading import ResourcePath
+from causcade.resources.reference_parsers import parse_complexportal, parse_humap, parse_reactome, parse_string, parse_string_info
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from causcade.resources.identifiers import Resolver
+
+__all__ = ["PAIR_DTYPES", "Reference", "complexportal_reference", "humap_reference", "member_pairs", "reactome_reference", "string_reference"]
+
+PAIR_DTYPES = {"reference": "object", "gene_a": "object", "gene_b": "object", "score": "float64"}
+STRING_SCALE = 1000.0
+HUMAP_CLASSES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One reference: its pairs, its universe, and the account of its rows."""
+
+    pairs: pd.DataFrame
+    """gene_a, gene_b (gene_a < gene_b, unique, sorted), score."""
+    universe: list[str]
+    """Genes, sorted."""
+    account: dict[str, Any]
+    """Row counts for the manifest."""
+    members: pd.DataFrame | None = None
+    """gene_set, gene of all sets, whatever their size; for Reactome."""
+
+
+def _pairs_table(genes_a: Any, genes_b: Any, scores: Any) -> pd.DataFrame:
+    """Unordered, unique, sorted pairs with their best score (NaN where there is none)."""
+    import pandas as pd
+
+    swap = genes_a > genes_b
+    table = pd.DataFrame({"gene_a": np.where(swap, genes_b, genes_a), "gene_b": np.where(swap, genes_a, genes_b), "score": scores})
+    table = table.astype({column: kind for column, kind in PAIR_DTYPES.items() if column in table})
+    return table.sort_values(["gene_a", "gene_b", "score"], ascending=[True, True, False], ignore_index=True).drop_duplicates(
+        ["gene_a", "gene_b"], ignore_index=True
+    )
+
+
+def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None) -> pd.DataFrame:
+    """All pairs of members of the same set.
+
+    Parameters
+    ----------
+    sets, genes
+        [M] object arrays: set and gene of each membership.
+    scores
+        [M] score of the set.
+    choices
+        [M] int; members of one set with the same number above 0 are alternatives and make no pair.
+
+    Returns
+    -------
+    pandas.DataFrame
+        gene_a, gene_b (gene_a < gene_b), score (the best over sets); unique and sorted.
+    """
+    import pandas as pd
+
+    set_codes, _ = pd.factorize(sets)
+    order = np.argsort(set_codes, kind="stable")
+    _, starts, sizes = np.unique(set_codes[order], return_index=True, return_counts=True)
+    # Row m of a set of n members is paired with the n - 1 - i members after it, where i is its place in the set.
+    place = np.arange(len(order)) - np.repeat(starts, sizes)
+    num_after = np.repeat(sizes, sizes) - 1 - place
+    left = np.repeat(np.arange(len(order)), num_after)
+    first = np.cumsum(num_after) - num_after
+    right = left + 1 + (np.arange(len(left)) - np.repeat(first, num_after))
+    left, right = order[left], order[right]
+    good = np.asarray(genes, dtype=object)[left] != np.asarray(genes, dtype=object)[right]
+    if choices is not None:
+        good &= (choices[left] != choices[right]) | (choices[left] == 0)
+    left, right = left[good], right[good]
+    genes = np.asarray(genes, dtype=object)
+    return _pairs_table(genes[left], genes[right], np.asarray(scores, dtype=float)[left])
+
+
+def string_reference(links: ResourcePath, info: ResourcePath, resolver: Resolver | None, min_score: int) -> Reference:
+    """Take STRING physical links of at least `min_score` as pairs of genes."""
+    import pandas as pd
+
+    rows, names = parse_string(links), parse_string_info(info)
+    symbols, statuses = translate(names["symbol"], resolver)
+    proteins = pd.Index(names["protein"])
+    ledger = Ledger(len(rows))
+    genes = {}
+    for column in ("protein1", "protein2"):
+        position = proteins.get_indexer(rows[column])
+        ledger.lose(position < 0, "unknown_id")
+        genes[column] = symbols[position]
+        # The name, not the protein id, is what a person can look up in the list of ambiguous ones.
+        ledger.lose_unresolved(names["symbol"].to_numpy(dtype=object)[position], np.where(position < 0, "unknown", statuses[position]))
+    gene_a, gene_b = genes["protein1"], genes["protein2"]
+    universe = sorted(set(gene_a[ledger.kept]) | set(gene_b[ledger.kept]))
+    ledger.lose(gene_a == gene_b, "self_loop")
+    ledger.lose(rows["combined_score"] < min_score, "below_cutoff")
+    kept = ledger.kept
+    pairs = _pairs_table(gene_a[kept], gene_b[kept], rows["combined_score"].to_numpy()[kept] / STRING_SCALE)
+    repeated = np.zeros(len(rows), dtype=bool)
+    swap = gene_a[kept] > gene_b[kept]
+    ordered = pd.DataFrame({"a": np.where(swap, gene_b[kept], gene_a[kept]), "b": np.where(swap, gene_a[kept], gene_b[kept])})
+    repeated[kept] = ordered.duplicated().to_numpy()
+    ledger.lose(repeated, "duplicate")
+    return Reference(pairs=pairs, universe=universe, account=ledger.summary("links"))
+
+
+def _lose_lonely(ledger: Ledger, sets: Any, genes: Any) -> None:
+    """Lose repeated members of a set, then members of sets that are left with one gene: they make no pair."""
+    import pandas as pd
+
+    table = pd.DataFrame({"set": sets, "gene": genes})
+    repeated = np.zeros(len(table), dtype=bool)
+    repeated[ledger.kept] = table[ledger.kept].duplicated().to_numpy()
+    ledger.lose(repeated, "duplicate")
+    sizes = table[ledger.kept].groupby("set")["gene"].transform("size")
+    ledger.lose(table.index.isin(sizes.index[sizes == 1]), "single_gene")
+
+
+def _resolve_members(ledger: Ledger, identifiers: pd.Series, resolver: Resolver | None, *, is_accession: bool) -> Any:
+    """Genes of members. Accessions without a resolver are lost, since they are no symbols."""
+    genes, statuses = translate(identifiers, resolver)
+    if is_accession and resolver is None:
+        ledger.lose(np.ones(len(identifiers), dtype=bool), "needs_hgnc")
+    ledger.lose_unresolved(identifiers, statuses)
+    return genes
+
+
+def complexportal_reference(path: ResourcePath, resolver: Resolver | None) -> Reference:
+    """Complex Portal: pairs of proteins in one complex. Alternatives of a molecule set pair with the other members, not with each other."""
+    rows = parse_complexportal(path)
+    ledger = Ledger(len(rows))
+    ledger.lose(rows["kind"] == "complex", "unknown_complex")
+    ledger.lose(rows["kind"] != "protein", "non_protein")
+    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=True)
+    universe = sorted(set(genes[ledger.kept]))
+    _lose_lonely(ledger, rows["complex"], genes)
+    kept = ledger.kept
+    pairs = member_pairs(rows["complex"].to_numpy()[kept], genes[kept], np.full(kept.sum(), np.nan), rows["choice"].to_numpy()[kept])
+    return Reference(pairs=pairs, universe=universe, account=ledger.summary("complex members"))
+
+
+def humap_reference(path: ResourcePath, resolver: Resolver | None, max_confidence: int) -> Reference:
+    """hu.MAP 2.0: pairs of proteins in one complex of confidence class `max_confidence` or better."""
+    rows = parse_humap(path)
+    ledger = Ledger(len(rows))
+    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=True)
+    universe = sorted(set(genes[ledger.kept]))
+    ledger.lose(rows["confidence"] > max_confidence, "below_cutoff")
+    _lose_lonely(ledger, rows["complex"], genes)
+    kept = ledger.kept
+    scores = (HUMAP_CLASSES + 1 - rows["confidence"].to_numpy(dtype=float)) / HUMAP_CLASSES
+    return Reference(
+        pairs=member_pairs(rows["complex"].to_numpy()[kept], genes[kept], scores[kept]), universe=universe, account=ledger.summary("complex members")
+    )
+
+
+def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes: int) -> Reference:
+    """Reactome: pairs of genes in one pathway of at most `max_genes` genes (counted after translation).
+
+    A pathway holds the genes of all pathways below it, so that without the limit nearly everything is a pair. Larger ones stay gene sets.
+    """
+    import pandas as pd
+
+    rows = parse_reactome(path)
+    ledger = Ledger(len(rows))
+    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=False)
+    members = pd.DataFrame({"gene_set": rows["gene_set"], "gene": genes})[ledger.kept].drop_duplicates(ignore_index=True)
+    _lose_lonely(ledger, rows["gene_set"], genes)
+    sizes = members.groupby("gene_set").size()
+    ledger.lose(rows["gene_set"].isin(sizes.index[sizes > max_genes]), "too_large_pathway")
+    kept = ledger.kept
+    pairs = member_pairs(rows["gene_set"].to_numpy()[kept], genes[kept], np.full(kept.sum(), np.nan))
+    return Reference(pairs=pairs, universe=sorted(set(members["gene"])), account=ledger.summary("pathway members"), members=members)
