@@ -148,6 +148,7 @@ def test_priors_have_their_oddities(folder, plan, hgnc):
     collectri = pd.read_csv(folder / SIMULATED_FILES["collectri"], dtype=str, keep_default_na=False)
     assert (collectri["source"] == collectri["target"]).sum() == 1
     assert (collectri["source"] == "AP1").any()
+    assert {"SIMLOST1", "SHAREDALIAS"} <= set(collectri["target"])
     assert (collectri["PMID"] == "").any()
     assert collectri["PMID"].str.fullmatch(r"(\d+(;\d+)*)?").all()
     dorothea = pd.read_csv(folder / SIMULATED_FILES["dorothea"], sep="\t")

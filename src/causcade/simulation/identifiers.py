@@ -12,7 +12,7 @@ import pandas as pd
 from causcade.simulation.network import random_stream
 from causcade.simulation.screen import NEW_SYMBOLS, ScreenPlan
 
-__all__ = ["HGNC_COLUMNS", "hgnc_table", "identify_genes"]
+__all__ = ["HGNC_COLUMNS", "SHARED_ALIAS", "hgnc_table", "identify_genes"]
 
 HGNC_COLUMNS = (
     "hgnc_id", "symbol", "name", "locus_group", "locus_type", "status", "location", "location_sortable", "alias_symbol", "alias_name",
@@ -24,6 +24,7 @@ HGNC_COLUMNS = (
 )  # fmt: skip
 RENAMED_SHARE = 0.03
 ALIASED_SHARE = 0.03
+SHARED_ALIAS = "SHAREDALIAS"
 
 
 def _uniprot(index: int) -> str:
@@ -61,7 +62,7 @@ def identify_genes(plan: ScreenPlan) -> pd.DataFrame:
     table.loc[renamed, "previous"] = [f"OLD{i + 1:04d}" for i in renamed]
     aliased = rng.permutation(num_network)[: max(4, round(ALIASED_SHARE * num_network))]
     table.loc[aliased, "alias"] = [f"ALIAS{i + 1:04d}" for i in aliased]
-    table.loc[aliased[:2], "alias"] += "|SHAREDALIAS"
+    table.loc[aliased[:2], "alias"] += f"|{SHARED_ALIAS}"
     table.loc[aliased[2], "alias"] += "|" + table.loc[aliased[3], "gene"]
     table["old"] = table["previous"].where(table["previous"] != "", table["gene"])
     return table

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from causcade.errors import InputError
+from causcade.simulation.identifiers import SHARED_ALIAS
 from causcade.simulation.network import random_stream
 from causcade.simulation.screen import ScreenPlan
 
@@ -83,7 +84,7 @@ def _literature(rng: np.random.Generator, most: int) -> str:
 def collectri_table(plan: ScreenPlan, edges: pd.DataFrame) -> str:
     """Make CollecTRI as decoupler serves it: csv of source, target, weight, PMID.
 
-    With a self loop, a pseudo factor AP1, and rows without literature.
+    With a self loop, a pseudo factor AP1, rows without literature, a target that no table knows, and one whose name two genes share.
     """
     rng = random_stream(plan.seed, "collectri")
     symbols = plan.genes["gene"].to_numpy()
@@ -97,7 +98,7 @@ def collectri_table(plan: ScreenPlan, edges: pd.DataFrame) -> str:
         ("AP1", some_gene, 1, _literature(rng, 2)),
         ("AP1", symbols[1], 1, _literature(rng, 2)),
     ]
-    rows.append((symbols[0], LOST, -1, _literature(rng, 2)))
+    rows += [(symbols[0], LOST, -1, _literature(rng, 2)), (symbols[0], SHARED_ALIAS, 1, _literature(rng, 2))]
     return "\n".join(["source,target,weight,PMID", *starmap("{},{},{},{}".format, rows)]) + "\n"
 
 
