@@ -1,0 +1,146 @@
+"""How far to believe the network: section 8 (references, truth, nulls, hubs, held-out predictions)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from causcade.report.charts import family_style
+from causcade.report.data import Artifacts, known, rounded
+
+__all__ = ["METRIC_WORDS", "RANKING_WORDS", "REFERENCE_WORDS", "evaluation", "held_out"]
+
+REFERENCE_WORDS = {
+    "truth": "planted truth of the simulation",
+    "string": "STRING physical links",
+    "complexportal": "Complex Portal",
+    "humap": "hu.MAP 2.0",
+    "reactome": "Reactome",
+}
+SUBSET_WORDS = {
+    "no_prior": "edges that no curated source lists",
+    "no_prior_source_hit": "of these, the regulator is hit by a perturbation",
+    "no_prior_source_not_hit": "of these, the regulator is hit by none",
+    "all": "all candidate edges (curated ones too)",
+}
+METRIC_WORDS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "lift": "lift",
+    "early_precision": "early precision",
+    "same_source_auroc": "same-source AUROC",
+    "direction_accuracy": "direction",
+    "sign_accuracy": "sign",
+}
+RANKING_WORDS = {
+    "causal": "causal module, no prior in the penalty",
+    "causal_prior": "causal module with curated prior",
+    "mean_shift": "mean shift when the regulator is hit",
+    "coexpression": "|residual correlation|",
+    "raw_coexpression": "|raw correlation|",
+    "partner_rank": "rank among coexpression partners",
+    "prior": "curated confidence alone, no data",
+    "listed_target": "regulator is a listed target, no data",
+    "edge_null": "null: responses permuted gene by gene",
+    "label_null": "null: perturbation labels permuted",
+}
+RANKING_ORDER = list(RANKING_WORDS)
+
+
+def _style(name: str) -> dict[str, Any]:
+    style = family_style(name)
+    family = style["family"]
+    order = RANKING_ORDER.index(family) if family in RANKING_ORDER else RANKING_ORDER.index("listed_target")
+    return {**style, "words": RANKING_WORDS.get(family, ""), "order": order}
+
+
+def _ordered(found: set[str], order: list[str]) -> list[str]:
+    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def evaluation(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | None:
+    """Every score, its interval and its curves, for the browser to select from."""
+    columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence"]
+    metrics = artifacts.table("evaluation/metrics.parquet", columns)
+    if metrics is None or not len(metrics):
+        return None
+    metrics = metrics.astype({name: str for name in ("reference", "ranking", "subset", "metric")})
+    rankings = sorted(set(metrics["ranking"]), key=lambda name: (_style(name)["order"], name))
+    references = _ordered(set(metrics["reference"]), list(REFERENCE_WORDS))
+    subsets = _ordered(set(metrics["subset"]), list(SUBSET_WORDS))
+    data["evaluation"] = {
+        "references": [[name, REFERENCE_WORDS.get(name, name)] for name in references],
+        "subsets": [[name, SUBSET_WORDS.get(name, name)] for name in subsets],
+        "rankings": {name: _style(name) for name in rankings},
+        "order": rankings,
+        "metrics": [[name, METRIC_WORDS.get(name, name)] for name in _ordered(set(metrics["metric"]), list(METRIC_WORDS))],
+        "scores": _scores(metrics),
+        "curves": _curves(artifacts),
+        "gains": _gains(artifacts),
+    }
+    return {"references": references, "absent": [name for name in REFERENCE_WORDS if name not in references], "num_rankings": len(rankings)}
+
+
+def _scores(metrics: pd.DataFrame) -> dict[str, Any]:
+    """Scores as reference -> subset -> {size, ranking -> metric -> [value, low, high]}."""
+    result: dict[str, Any] = {}
+    for (reference, subset), part in metrics.groupby(["reference", "subset"], sort=True):
+        entry: dict[str, Any] = {"rankings": {}}
+        first = part.iloc[0]
+        entry["num_positive"], entry["num_edges"], entry["prevalence"] = rounded([first["num_positive"], first["num_edges"], first["prevalence"]], 6)
+        for row in part.itertuples(index=False):
+            entry["rankings"].setdefault(row.ranking, {})[row.metric] = rounded([row.value, row.low, row.high])
+        result.setdefault(reference, {})[subset] = entry
+    return result
+
+
+def _curves(artifacts: Artifacts) -> dict[str, Any]:
+    """Curves as reference -> subset -> roc|pr -> ranking -> [x, y]."""
+    found = artifacts.table("evaluation/curves.parquet", ["reference", "ranking", "subset", "curve", "x", "y"])
+    result: dict[str, Any] = {}
+    if found is None:
+        return result
+    for (reference, subset, curve, ranking), part in found.groupby(["reference", "subset", "curve", "ranking"], sort=True, observed=True):
+        kinds = result.setdefault(str(reference), {}).setdefault(str(subset), {})
+        kinds.setdefault(str(curve), {})[str(ranking)] = [rounded(part["x"], 3), rounded(part["y"], 3)]
+    return result
+
+
+def _gains(artifacts: Artifacts) -> list[dict[str, Any]]:
+    numbers = ["value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max", "gain_over_edge_null", "gain_over_label_null"]
+    found = artifacts.table("evaluation/gains.parquet", ["reference", "subset", "metric", *numbers])
+    if found is None:
+        return []
+    shown = {name: known(found[name]) for name in ("reference", "subset", "metric")}
+    values = {name: rounded(found[name]) for name in numbers}
+    return [
+        {**{name: shown[name][row] for name in shown}, **{name: values[name][row] for name in numbers}} for row in range(len(found))
+    ]
+
+
+def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Prediction of responses that the fit never saw: median and quartiles over perturbations, per kind of fit and predictor."""
+    found = artifacts.table("evaluation/held_out.parquet", ["fit", "perturbation", "predictor", "pearson", "pearson_centred", "num_genes"])
+    if found is None or not len(found):
+        return None
+    found = found.assign(family=["a held-out line" if str(fit).startswith("line_") else "held-out perturbations" for fit in found["fit"]])
+    rows = []
+    for (family, predictor), part in found.groupby(["family", "predictor"], sort=True, observed=True):
+        row: dict[str, Any] = {"family": str(family), "predictor": str(predictor).replace("_", " "), "num": len(part)}
+        for name in ("pearson", "pearson_centred"):
+            row[name] = rounded(part[name].quantile([0.5, 0.25, 0.75])) if part[name].notna().any() else [None, None, None]
+        rows.append(row)
+    items = [
+        {"name": f"{row['predictor']} ({row['family']})", "value": row["pearson"][0], "low": row["pearson"][1], "high": row["pearson"][2],
+         "colour": 1 if row["predictor"].startswith("causal") else 0}
+        for row in rows
+    ]  # fmt: skip
+    figures["held-out"] = {
+        "kind": "forest",
+        "title": "Prediction of unseen responses",
+        "x": "Pearson r over genes (median and quartiles over perturbations)",
+        "items": items,
+        "marks": [{"x": 0, "label": "no relation"}],
+    }
+    return rows

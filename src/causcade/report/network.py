@@ -1,0 +1,137 @@
+"""The network: section 7 (hubs, the searchable table of edges, the neighbourhood of a gene)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causcade.report.charts import family_style
+from causcade.report.data import Artifacts, codes, known, rounded
+
+__all__ = ["EDGE_COLUMNS", "hubs", "neighbourhoods", "table", "targeted_by"]
+
+EDGE_COLUMNS = [
+    "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "stability", "identifiability", "num_perturbations",
+    "sources", "prior_confidence", "prior_sign", "coexpression",
+]  # fmt: skip
+NEIGHBOURS = 8
+MAX_NEIGHBOUR_EDGES = 30_000
+MAX_PERTURBATIONS = 12
+MAX_PAPERS = 6
+
+
+def gene_codes(genes: dict[str, int], values: pd.Series) -> list[int]:
+    """Gene names as numbers of the page's gene list; a name that is not in it is added."""
+    return [genes.setdefault(str(value), len(genes)) for value in values]
+
+
+def targeted_by(artifacts: Artifacts) -> dict[str, list[str]] | None:
+    """Perturbations that hit each gene, as the run used them; None where no artifact says so."""
+    direct = artifacts.table("cascades/direct.parquet", ["perturbation", "gene", "is_target"])
+    if direct is not None:
+        hits = direct.loc[direct["is_target"].astype(bool), ["gene", "perturbation"]]
+    else:
+        targets = artifacts.table("resources/drug_targets.parquet", ["perturbation", "target"])
+        if targets is None:
+            return None
+        hits = targets.rename(columns={"target": "gene"})
+    grouped = hits.drop_duplicates().sort_values(["gene", "perturbation"]).groupby("gene", sort=True)["perturbation"]
+    return {str(gene): [str(name) for name in names] for gene, names in grouped}
+
+
+def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_edges: int) -> dict[str, Any]:
+    """The best `num_edges` edges, by column, with the evidence of each.
+
+    Parameters
+    ----------
+    artifacts
+        The run.
+    edges
+        network/edges.parquet, every column.
+    genes
+        Gene list of the page (name to number); it grows.
+    num_edges
+        Rows to show.
+    """
+    best = edges.sort_values(["rank", "regulator", "target"], kind="stable").head(num_edges).reset_index(drop=True)
+    hit_by = targeted_by(artifacts)
+    shown = sorted(set(best["regulator"].astype(str))) if hit_by else []
+    extra = [name for name in best.columns if name not in EDGE_COLUMNS]
+    papers = _papers(artifacts, best)
+    return {
+        "regulator": gene_codes(genes, best["regulator"]),
+        "target": gene_codes(genes, best["target"]),
+        **{name: rounded(best[name]) for name in ("weight", "weight_no_prior", "effect", "score", "stability", "prior_confidence", "coexpression")},
+        **{name: rounded(best[name], 12) for name in ("rank", "sign", "prior_sign", "num_perturbations")},
+        "identifiability": codes(best["identifiability"]),
+        "sources": codes(pd.Series(known(best["sources"]))),
+        "extra": {name: rounded(best[name]) if pd.api.types.is_numeric_dtype(best[name]) else known(best[name]) for name in extra},
+        "papers": papers,
+        "hit_by": {gene: [hit_by[gene][:MAX_PERTURBATIONS], len(hit_by[gene])] for gene in shown if hit_by and gene in hit_by},
+        "num_all": len(edges),
+    }
+
+
+def _papers(artifacts: Artifacts, best: pd.DataFrame) -> dict[str, list[str]]:
+    """PubMed ids that the curated resources give for the shown edges, by row number."""
+    prior = artifacts.table("resources/prior_edges.parquet", ["regulator", "target", "literature"])
+    if prior is None:
+        return {}
+    joined = best[["regulator", "target"]].astype(str).reset_index().merge(prior.astype(str), on=["regulator", "target"])
+    result = {}
+    for row, text in zip(joined["index"], joined["literature"], strict=True):
+        papers = sorted({paper for paper in text.split(";") if paper.isdigit()}, key=int)
+        if papers:
+            result[str(row)] = papers[:MAX_PAPERS]
+    return result
+
+
+def neighbourhoods(edges: pd.DataFrame, genes: dict[str, int]) -> dict[str, Any]:
+    """For each gene its best outgoing and incoming edges: what the drawing of a neighbourhood needs.
+
+    At most :data:`MAX_NEIGHBOUR_EDGES` edges are kept, best rank first, so that the page stays small at 14,142 genes.
+    """
+    ordered = edges.sort_values(["rank", "regulator", "target"], kind="stable")
+    keep = (ordered.groupby("regulator", sort=False).cumcount() < NEIGHBOURS) | (ordered.groupby("target", sort=False).cumcount() < NEIGHBOURS)
+    kept = ordered[keep]
+    is_cut = len(kept) > MAX_NEIGHBOUR_EDGES
+    kept = kept.head(MAX_NEIGHBOUR_EDGES)
+    return {
+        "regulator": gene_codes(genes, kept["regulator"]),
+        "target": gene_codes(genes, kept["target"]),
+        "effect": rounded(kept["effect"], 3),
+        "sign": rounded(kept["sign"]),
+        "rank": rounded(kept["rank"], 12),
+        "per_side": NEIGHBOURS,
+        "is_cut": is_cut,
+    }
+
+
+def hubs(artifacts: Artifacts) -> dict[str, Any] | None:
+    """Hubs of every ranking, out and in."""
+    found = artifacts.table("evaluation/hubs.parquet", ["ranking", "kind", "position", "gene", "degree", "is_tf", "is_drug_target"])
+    if found is None or not len(found):
+        return None
+    result: dict[str, Any] = {}
+    for (ranking, kind), rows in found.groupby(["ranking", "kind"], sort=True, observed=True):
+        rows = rows.sort_values("position")
+        result.setdefault(str(ranking), {})[str(kind)] = {
+            "gene": known(rows["gene"]),
+            "degree": rounded(rows["degree"], 12),
+            "is_tf": rows["is_tf"].astype(bool).astype(int).tolist(),
+            "is_drug_target": rows["is_drug_target"].astype(bool).astype(int).tolist(),
+        }
+    order = sorted(result, key=lambda name: (name != "causal", family_style(name)["is_null"], name))
+    tests = artifacts.table("evaluation/hub_tests.parquet", ["ranking", "test", "num_hubs", "hits", "expected", "p_value"])
+    rows = [] if tests is None else tests.to_dict("records")
+    rows.sort(key=lambda row: (str(row["test"]), order.index(row["ranking"]) if row["ranking"] in order else len(order)))
+    tested = [{**row, "is_null": family_style(str(row["ranking"]))["is_null"]} for row in rows]
+    return {"rankings": {name: result[name] for name in order}, "order": order, "tests": tested}
+
+
+def sign_counts(edges: pd.DataFrame) -> dict[str, int]:
+    """Edges whose curated sign is known, and how many of them the fit gives the same sign."""
+    known_sign = edges[(edges["prior_sign"] != 0) & (edges["sign"] != 0)]
+    return {"num": len(known_sign), "agree": int(np.sum(known_sign["prior_sign"].to_numpy() == known_sign["sign"].to_numpy()))}

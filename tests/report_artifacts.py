@@ -1,0 +1,278 @@
+"""A complete set of artifacts of a run, small, drawn from a seed, with the columns that the stages write.
+
+For tests of the report only: numbers are plausible in kind and mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causcade import files
+from causcade.config import Config
+
+HOSTILE = '</script><b>"\'&'
+LINES = ["A549", "HepG2", "K562"]
+FITS = ["main", "noprior", "edgenull0", "edgenull1", "labelnull0", "labelnull1", "boot0", "boot1", "drugs0", "drugs1"]
+RANKINGS = ["causal", "causal_prior", "mean_shift", "coexpression", "raw_coexpression", "partner_rank", "prior", "listed_target",
+            "edge_null0", "edge_null1", "label_null0", "label_null1"]  # fmt: skip
+SUBSETS = ["all", "no_prior", "no_prior_source_hit", "no_prior_source_not_hit"]
+METRICS = ["auroc", "auprc", "lift", "early_precision", "same_source_auroc", "direction_accuracy", "sign_accuracy"]
+REFERENCES = ["truth", "string", "complexportal", "humap", "reactome"]
+
+
+class Maker:
+    """Draws one run after another part; every part takes what it needs from the parts before."""
+
+    def __init__(self, folder: Path, *, seed: int, num_genes: int, num_drugs: int, num_plates: int, hostile: bool) -> None:
+        self.folder = folder
+        self.rng = np.random.default_rng(seed)
+        self.plates = [f"plate{i + 1}" for i in range(num_plates)]
+        self.genes = [f"GENE{i + 1}" for i in range(num_genes)]
+        self.drugs = [f"drug {i + 1}" for i in range(num_drugs)]
+        if hostile:
+            self.genes[0] = HOSTILE
+            self.drugs[0] = HOSTILE
+        self.is_tf = np.arange(num_genes) < num_genes // 10 + 2
+        self.targets = {drug: [self.genes[(3 * i) % (num_genes // 3)], self.genes[(7 * i + 2) % (num_genes // 3)]] for i, drug in enumerate(self.drugs)}
+
+    def table(self, name: str, columns: dict[str, Any]) -> pd.DataFrame:
+        table = pd.DataFrame(columns)
+        files.write_parquet(self.folder / name, table)
+        return table
+
+    def quality(self) -> None:
+        plates = {}
+        for plate in self.plates:
+            kept = int(self.rng.integers(2_000, 4_000))
+            scale = {"total_counts": 3_000.0, "num_genes": 900.0, "mito_fraction": 0.2}
+            histograms = {}
+            for metric, size in scale.items():
+                counts, edges = np.histogram(self.rng.gamma(4, size / 8, kept), bins=40, range=(0, size * 1.5))
+                histograms[metric] = {"edges": edges.tolist(), "counts": counts.tolist()}
+            plates[plate] = {
+                "num_cells": kept + 130, "num_kept": kept, "removed": {"low_counts": 90, "high_mito": 50}, "median_counts": 1432.0, "median_genes": 402.0,
+                "median_mito": 0.0713, "num_wells": 48, "num_control_wells": 2, "cell_lines": {line: kept // 3 for line in LINES}, "histograms": histograms,
+            }  # fmt: skip
+        files.write_json(self.folder / "quality/summary.json", {"plates": plates})
+
+    def panel(self) -> None:
+        n = len(self.genes)
+        self.table("panel.parquet", {
+            "gene_id": [f"ENSG{i:011d}" for i in range(n)], "gene": self.genes, "is_tf": self.is_tf, "is_rbp": np.arange(n) % 9 == 0,
+            "is_hallmark": np.arange(n) % 4 == 0, "is_drug_target": np.isin(self.genes, sum(self.targets.values(), [])),
+            "hvg_rank": np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n)), "num_plates": len(self.plates), "num_cells": 500,
+        })  # fmt: skip
+        by_source = {"hvg": n - n // 5, "tfs": int(self.is_tf.sum()), "rbps": n // 9, "hallmarks": n // 4, "drug_targets": len(self.drugs)}
+        files.write_json(self.folder / "panel_summary.json", {"num_genes": n, "by_source": by_source, "plates_voted": self.plates})
+
+    def coexpression(self) -> None:
+        import zarr
+
+        n = len(self.genes)
+        factor = self.rng.normal(size=(n, 8))
+        raw = np.corrcoef(factor @ factor.T + self.rng.normal(size=(n, n)) * 4 + 1)
+        residual = (raw * 0.5 + 0.5 * np.eye(n)).astype("f4")
+        group = zarr.open_group(self.folder / "coexpression.zarr", mode="w")
+        for name, values in {"correlation": residual, "raw_correlation": raw.astype("f4")}.items():
+            group.create_array(name, data=values)
+        group.attrs.update({"num_cells": 9_000, "covariates": ["log_counts", "s_score", "plate", "cell_line"], "dropped_covariates": ["mito_fraction"]})
+        order = np.argsort(-np.abs(residual - np.eye(n)), axis=1)[:, :10]
+        self.correlation = residual
+        pairs = [(i, j, k + 1) for i in range(n) for k, j in enumerate(order[i])]
+        rows = {"gene": [self.genes[i] for i, _, _ in pairs], "partner": [self.genes[j] for _, j, _ in pairs]}
+        self.table("partners.parquet", {**rows, "correlation": [residual[i, j] for i, j, _ in pairs], "rank": [k for _, _, k in pairs]})
+        self.pairs = [(j, i, k) for i, j, k in pairs if i != j]
+
+    def candidates(self) -> None:
+        curated = self.rng.random(len(self.pairs)) < 0.12
+        sources = np.where(curated, self.rng.choice(["collectri", "collectri;coexpression;trrust", "coexpression;dorothea"], len(self.pairs)), "coexpression")
+        prior_sign = np.where(curated, self.rng.choice([-1, 0, 1], len(self.pairs)), 0).astype("i1")
+        self.edges = self.table("candidate_edges.parquet", {
+            "regulator": [self.genes[a] for a, _, _ in self.pairs], "target": [self.genes[b] for _, b, _ in self.pairs],
+            "coexpression": [self.correlation[b, a] for a, b, _ in self.pairs], "rank": pd.array([k for _, _, k in self.pairs], dtype="Int32"),
+            "sources": sources, "prior_confidence": np.where(curated, 0.7, 0.0), "prior_sign": prior_sign,
+        })  # fmt: skip
+        n, size = len(self.genes), len(self.pairs)
+        files.write_json(self.folder / "mask_summary.json", {
+            "num_edges": size, "num_pairs_unordered": size // 2, "fraction_of_all": size / (n * (n - 1)), "by_source": {"coexpression": size},
+            "only_curated": 40, "only_coexpression": int((~curated).sum()), "curated_in_panel": int(curated.sum()), "curated_outside_panel": 12,
+            "num_regulators": self.edges["regulator"].nunique(), "num_targets": n, "regulators_per_target": {"median": 10, "max": 14},
+        })  # fmt: skip
+        listed = self.edges[curated].reset_index(drop=True)
+        self.table("resources/prior_edges.parquet", {
+            "regulator": listed["regulator"], "target": listed["target"], "sign": listed["prior_sign"], "sources": "collectri", "confidence": 0.7,
+            "literature": "12345678;23456789", "num_positive": 1, "num_negative": 0,
+        })  # fmt: skip
+
+    def embedding(self, num_cells: int) -> None:
+        line = self.rng.integers(0, len(LINES), num_cells)
+        centre = np.array([[0, 0], [6, 2], [2, 7]])[line]
+        x, y = (centre + self.rng.normal(size=(num_cells, 2))).T
+        self.table("embedding/map.parquet", {
+            "x": x, "y": y, "cell_line": np.array(LINES)[line], "plate": self.rng.choice(self.plates, num_cells), "well": "w1",
+            "is_control": self.rng.random(num_cells) < 0.5, "log_counts": self.rng.normal(7, 0.4, num_cells), "s_score": self.rng.normal(size=num_cells),
+            "g2m_score": self.rng.normal(size=num_cells),
+        })  # fmt: skip
+
+    def training(self) -> None:
+        rows = [{"epoch": e, "train_mse": 0.2 + 1 / (e + 1), "held_out_mse": 0.22 + 1 / (e + 1), "constant_mse": 0.6} for e in range(30)]
+        files.write_text(self.folder / "basal/metrics.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
+        files.write_json(self.folder / "basal/summary.json", {"r2_median": 0.412, "num_cells": 900})
+        for number, fit in enumerate(FITS):
+            lines = [
+                {"step": s, "loss": 1.1 + 9 / (s + 1), "data_loss": 1 + 9 / (s + 1) + 0.05 * number, "penalty": 0.1, "spectral_radius": min(0.95, 0.02 * s), "projected": s > 60}
+                for s in range(1, 301, 5)
+            ]
+            files.write_text(self.folder / f"causal/{fit}/metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+
+    def conditions(self) -> None:
+        import anndata
+
+        for plate in self.plates:
+            names = ["control", *self.drugs]
+            rows = [(name, dose, line) for name in names for dose in ([0.0] if name == "control" else [0.05, 0.5, 5.0]) for line in LINES]
+            obs = pd.DataFrame(rows, columns=["perturbation", "dose", "cell_line"])
+            obs["condition"] = [f"{p}|{d}|{c}" for p, d, c in rows]
+            obs = obs.assign(kind="drug", plate=plate, n_cells=20, is_control=obs["perturbation"] == "control")
+            obs.index = obs["condition"]
+            data = anndata.AnnData(np.zeros((len(obs), 1), dtype="f4"), obs=obs.drop(columns="condition").astype({"plate": "category", "cell_line": "category"}))
+            data.write_zarr(self.folder / f"conditions/{plate}.zarr")
+
+    def network(self) -> None:
+        size = len(self.edges)
+        hit = {gene for genes in self.targets.values() for gene in genes}
+        count = self.edges["regulator"].map(lambda gene: sum(gene in genes for genes in self.targets.values()))
+        weight = self.rng.normal(0, 0.1, size) * (0.3 + 2 * self.edges["regulator"].isin(hit).to_numpy())
+        score = np.abs(weight)
+        table = self.edges[["regulator", "target", "sources", "prior_confidence", "prior_sign", "coexpression"]].assign(
+            weight=weight, weight_no_prior=weight * 0.9, effect=weight * 1.3, score=score, rank=pd.Series(-score).rank(method="first").astype(int),
+            sign=np.sign(weight).astype("i1"), stability=np.where(count > 0, self.rng.random(size), np.nan), num_perturbations=count,
+            identifiability=np.where(count > 0, "direct", np.where(self.rng.random(size) < 0.4, "indirect", "none")), posterior=self.rng.random(size),
+        )  # fmt: skip
+        self.net = table.sort_values("rank", ignore_index=True)
+        files.write_parquet(self.folder / "network/edges.parquet", self.net)
+
+    def evaluation(self) -> None:
+        scores, curves, gains = [], [], []
+        grid = np.linspace(0, 1, 60)
+        for reference in REFERENCES:
+            for subset in SUBSETS:
+                for number, ranking in enumerate(RANKINGS):
+                    level = 0.85 - 0.03 * number - 0.05 * SUBSETS.index(subset)
+                    for metric in METRICS:
+                        value = {"auprc": level / 4, "lift": level * 30, "early_precision": level / 3}.get(metric, level)
+                        if metric == "sign_accuracy" and reference != "truth":
+                            value = np.nan
+                        interval = (value * 0.95, value * 1.05) if metric in ("auroc", "auprc", "lift") else (np.nan, np.nan)
+                        scores.append((reference, ranking, subset, metric, value, *interval, 120, 4000, 0.03))
+                    power = np.log(max(level, 0.1)) / np.log(0.5)
+                    curves += [(reference, ranking, subset, "roc", a, a**power) for a in grid]
+                    curves += [(reference, ranking, subset, "pr", a, 0.03 + level * (1 - a) ** 2) for a in grid]
+                gains += [(reference, subset, metric, 0.8, 0.5, 0.55, 0.7, 0.72, 0.3, 0.1) for metric in METRICS[:5]]
+        columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence"]
+        files.write_parquet(self.folder / "evaluation/metrics.parquet", pd.DataFrame(scores, columns=columns))
+        columns = ["reference", "ranking", "subset", "curve", "x", "y"]
+        files.write_parquet(self.folder / "evaluation/curves.parquet", pd.DataFrame(curves, columns=columns))
+        columns = ["reference", "subset", "metric", "value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max", "gain_over_edge_null",
+                   "gain_over_label_null"]  # fmt: skip
+        files.write_parquet(self.folder / "evaluation/gains.parquet", pd.DataFrame(gains, columns=columns))
+        self.hubs()
+        self.held_out()
+        files.write_json(self.folder / "evaluation/summary.json", {
+            "headline": {"truth_no_prior_auprc": 0.2125, "edge_null_auprc": 0.1375, "references_beaten": "4 of 5"}, "references": {},
+            "verdicts": [
+                {"question": "Does the network beat the edge null on the prior-free subset?", "answer": True, "numbers": {"auprc": 0.2125, "edge_null_max": 0.1375}},
+                {"question": "Are transcription factors enriched among hubs beyond the null?", "answer": "no: the null has as many", "numbers": {"hits": 9, "null": 10}},
+                {"question": "Does it predict an unseen cell line?", "answer": None, "numbers": {}},
+            ],
+        })  # fmt: skip
+
+    def hubs(self) -> None:
+        rows, tests = [], []
+        for ranking in ["causal", "coexpression", "edge_null0", "label_null0"]:
+            for kind in ("out", "in"):
+                for position in range(30):
+                    rows.append((ranking, kind, position + 1, self.genes[position], 60 - position, bool(self.is_tf[position]), position % 3 == 0))
+            tests += [(ranking, test, 50, 12, 5.4, 3.1e-5) for test in ("tf_out", "target_in")]
+        files.write_parquet(self.folder / "evaluation/hubs.parquet", pd.DataFrame(rows, columns=["ranking", "kind", "position", "gene", "degree", "is_tf", "is_drug_target"]))
+        files.write_parquet(self.folder / "evaluation/hub_tests.parquet", pd.DataFrame(tests, columns=["ranking", "test", "num_hubs", "hits", "expected", "p_value"]))
+
+    def held_out(self) -> None:
+        rows = []
+        for number, drug in enumerate(self.drugs):
+            for predictor, level in {"causal": 0.48, "training_mean": 0.4, "causal_plus_training_mean": 0.53, "zero": np.nan}.items():
+                rows.append((f"drugs{number % 2}", drug, predictor, level + 0.01 * number, level / 2, len(self.genes)))
+        columns = ["fit", "perturbation", "predictor", "pearson", "pearson_centred", "num_genes"]
+        files.write_parquet(self.folder / "evaluation/held_out.parquet", pd.DataFrame(rows, columns=columns))
+
+    def cascades(self) -> None:
+        n = len(self.drugs)
+        share = self.rng.dirichlet([2, 3, 2, 4], n)
+        self.table("cascades/summary.parquet", {
+            "perturbation": self.drugs, "num_targets": [len(set(self.targets[drug])) for drug in self.drugs], "num_conditions": 9, "num_cells": 180,
+            "share_direct": share[:, 0], "share_propagated": share[:, 1], "share_shared": share[:, 2], "correlation": self.rng.uniform(0.1, 0.8, n),
+        })  # fmt: skip
+        direct, hops, paths, sets = [], [], [], []
+        out = {gene: part for gene, part in self.net.groupby("regulator")}
+        for drug in self.drugs:
+            targets = sorted(set(self.targets[drug]))
+            direct += [(drug, gene, -1.1 + 0.2 * k, True, k == 0) for k, gene in enumerate(targets)]
+            level = {gene: -1.0 for gene in targets}
+            for hop in (1, 2, 3):
+                reached: dict[str, float] = {}
+                for gene, value in level.items():
+                    for row in out.get(gene, self.net.head(0)).head(8).itertuples():
+                        reached[row.target] = reached.get(row.target, 0.0) + value * row.effect
+                        if hop == 1:
+                            second = out.get(row.target, self.net.head(0)).head(1)
+                            for other in second.itertuples():
+                                paths.append((drug, f"{gene}>{row.target}>{other.target}", 2, value * row.effect * other.effect, int(row.prior_confidence > 0)))
+                level = dict(sorted(reached.items(), key=lambda item: -abs(item[1]))[:20])
+                hops += [(drug, hop, gene, value, k + 1) for k, (gene, value) in enumerate(level.items())]
+            sets += [(drug, "hallmarks", f"HALLMARK_SET_{k}", 5, 40, 1.6, 0.002 * (k + 1), 0.02 * (k + 1)) for k in range(4)]
+        files.write_parquet(self.folder / "cascades/direct.parquet", pd.DataFrame(direct, columns=["perturbation", "gene", "direct_effect", "is_target", "is_seen"]))
+        files.write_parquet(self.folder / "cascades/hops.parquet", pd.DataFrame(hops, columns=["perturbation", "hop", "gene", "effect", "rank"]))
+        table = pd.DataFrame(paths, columns=["perturbation", "path", "hops", "effect", "num_curated"])
+        table["rank"] = table.groupby("perturbation").cumcount() + 1
+        files.write_parquet(self.folder / "cascades/paths.parquet", table[table["rank"] <= 20])
+        columns = ["perturbation", "collection", "gene_set", "hits", "size", "expected", "p_value", "fdr"]
+        files.write_parquet(self.folder / "cascades/gene_sets.parquet", pd.DataFrame(sets, columns=columns))
+        pairs = [(a, b, 0.9 - 0.05 * abs(i - j), "") for i, a in enumerate(self.drugs) for j, b in enumerate(self.drugs) if i < j]
+        files.write_parquet(self.folder / "cascades/similarity.parquet", pd.DataFrame(pairs, columns=["perturbation_a", "perturbation_b", "cosine", "shared_targets"]))
+        novel = self.net[self.net["prior_confidence"] == 0].head(20)
+        files.write_parquet(self.folder / "cascades/novel_edges.parquet", novel[["regulator", "target", "score", "rank", "effect", "stability", "num_perturbations"]])
+
+    def provenance(self) -> None:
+        entry = {"url": "https://example.org/a.tsv", "path": None, "version": "12.0", "licence": "CC BY 4.0", "sha256": "0" * 64, "bytes": 100, "rows_read": 2000,
+                 "rows_kept": 1900, "lost": {"ambiguous_symbol": 60, "unknown_symbol": 40}, "ambiguous": ["MT1"]}  # fmt: skip
+        files.write_json(self.folder / "resources/manifest.json", {"string": entry, "collectri": {**entry, "lost": {}}})
+        files.write_json(self.folder / "manifest.json", {
+            "config": Config().model_dump(mode="json"), "versions": {"causcade": "0.1.0", "torch": "2.13.0"}, "commit": "dc84490", "device": "cpu",
+            "seeds": {"all": 0}, "inputs": {"config/plates.tsv": "1" * 64},
+        })  # fmt: skip
+        for rule, seconds in {"quality/plate1": 12.5, "quality/plate2": 14.0, "coexpression": 31.0, "causal/main": 44.0}.items():
+            text = f"s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n{seconds}\t0:00:{int(seconds)}\t812.5\t-\t-\t-\t0\t0\t90\t{seconds}\n"
+            files.write_text(self.folder / f"benchmarks/{rule}.tsv", text)
+
+
+def make_artifacts(folder: Path, *, seed: int = 0, num_genes: int = 60, num_drugs: int = 6, num_plates: int = 2, num_cells: int = 300, hostile: bool = False) -> Path:
+    """Write every artifact that the report reads below `folder`; returns it."""
+    maker = Maker(folder, seed=seed, num_genes=num_genes, num_drugs=num_drugs, num_plates=num_plates, hostile=hostile)
+    maker.quality()
+    maker.panel()
+    maker.coexpression()
+    maker.candidates()
+    maker.embedding(num_cells)
+    maker.training()
+    maker.conditions()
+    maker.network()
+    maker.evaluation()
+    maker.cascades()
+    maker.provenance()
+    return folder
