@@ -186,6 +186,9 @@ def mean_shift(edges: CodedEdges, links: pd.DataFrame, responses: Responses) -> 
 
 def _signed(name: str, value_E: npt.NDArray[np.floating]) -> Ranking:
     value_E = np.asarray(value_E, dtype=np.float64)
+    num_missing = int(np.isnan(value_E).sum())
+    if num_missing:
+        raise InputError(f"ranking {name}: expected numbers, found NaN in {num_missing} edges. Give edges that cannot be scored a score of 0.")
     return Ranking(name=name, score_E=np.abs(value_E), sign_E=np.sign(value_E).astype(np.int8))
 
 
@@ -194,17 +197,6 @@ def _place(name: str) -> tuple[int, str, int]:
     if match:
         return (1, match.group(1), int(match.group(2)))
     return (0, name, 0)
-
-
-def _check(ranking: Ranking, num_edges: int) -> Ranking:
-    if ranking.score_E.shape != (num_edges,):
-        raise InputError(
-            f"ranking {ranking.name}: expected one score for each of {num_edges} candidate edges, found shape {ranking.score_E.shape}. "
-            "Score the fit on the present candidate edges."
-        )
-    if np.isnan(ranking.score_E).any():
-        raise InputError(f"ranking {ranking.name}: expected numbers, found NaN in {int(np.isnan(ranking.score_E).sum())} edges. Correct the scores.")
-    return ranking
 
 
 def build_rankings(
@@ -258,4 +250,10 @@ def build_rankings(
     ]
     rankings += [] if shift is None else [shift]
     rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_null(name)), key=_place)]
-    return [_check(ranking, edges.num_edges) for ranking in rankings]
+    for ranking in rankings:
+        if ranking.score_E.shape != (edges.num_edges,):
+            raise InputError(
+                f"ranking {ranking.name}: expected one score for each of {edges.num_edges} candidate edges, found shape {ranking.score_E.shape}. "
+                "Score the fit on the present candidate edges."
+            )
+    return rankings
