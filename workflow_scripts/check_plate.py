@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from causcade import checks, files, runtime
 from causcade.config import InputConfig, PerturbationConfig
 from causcade.plates import Plate
-from causcade.resources import read_resolver
+from causcade.checks import read_resolver
 
 
 def main(job) -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from causcade import files, panel, runtime
 from causcade.config import PanelConfig
-from causcade.resources import read_resolver
+from causcade.checks import read_resolver
 
 
 def main(job) -> None:

@@ -4,7 +4,7 @@ from causcade import checks, files, quality, runtime
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.plates import Plate
 from causcade.readers import CountsFile
-from causcade.resources import read_resolver
+from causcade.checks import read_resolver
 
 
 def main(job) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from causcade import files, runtime, targets
-from causcade.resources import read_resolver
+from causcade.checks import read_resolver
 
 
 def main(job) -> None:

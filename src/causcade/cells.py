@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from causcade.errors import InputError
-from causcade.files import replacing
+from causcade.files import replacing, zarr_v3
 
 __all__ = ["CellStore", "ExpressionBlock", "StoreWriter", "log_normalise", "write_store"]
 
@@ -110,7 +110,7 @@ def write_store(path: str | Path, obs: pd.DataFrame, var: pd.DataFrame, blocks: 
     import zarr
     from anndata.io import write_elem
 
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, zarr_v3():
         group = zarr.open_group(str(temporary), mode="w", zarr_format=3)
         group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         writer = StoreWriter(group, len(obs), len(var), num_nonzero, largest)

@@ -5,6 +5,7 @@ A plate is looked at once (:func:`check_plate`); what concerns the screen as a w
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from causcade.quality import PlateCounts
 from causcade.readers import CountsFile
 from causcade.resources import Resolver, gene_names
 
-__all__ = ["check_plate", "check_screen", "open_plate"]
+__all__ = ["check_plate", "check_screen", "open_plate", "read_resolver"]
 
 NUM_CHECKED_BLOCKS = 3
 EXAMPLES = 8
@@ -26,8 +27,15 @@ EXAMPLES = 8
 
 def open_plate(file: CountsFile, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig, resolver: Resolver | None) -> PlateCounts:
     """Canonical view of a plate's file: labels, and gene names by the resolver."""
-    names = gene_names(file.genes["gene_id"].tolist(), file.genes["symbol"].tolist(), resolver)
-    return PlateCounts(file, plate, settings, perturbation, names)
+    distinct = file.genes.drop_duplicates("gene_id")
+    names = gene_names(distinct["gene_id"].tolist(), distinct["symbol"].tolist(), resolver).set_axis(distinct["gene_id"].to_numpy())
+    return PlateCounts(file, plate, settings, perturbation, names.loc[file.genes["gene_id"]])
+
+
+def read_resolver(path: str | Path) -> Resolver | None:
+    """Resolver of `resources/identifiers.parquet`; None where the run has no HGNC table."""
+    table = pd.read_parquet(path)
+    return Resolver.from_table(table) if len(table) else None
 
 
 def check_plate(plate: Plate, config: Config, resolver: Resolver | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from causcade.backend import Backend, torch_device
 from causcade.cells import CellStore, log_normalise
 from causcade.covariates import INTERCEPT, cell_cycle_scores, design, independent_columns
 from causcade.errors import InputError
-from causcade.files import replacing
+from causcade.files import replacing, zarr_v3
 from causcade.runtime import Progress
 
 __all__ = ["Coexpression", "Moments", "add_moments", "measure_moments", "read_moments", "residual_correlation", "top_partners", "write_coexpression", "write_moments"]
@@ -266,7 +266,7 @@ def write_coexpression(path: str | Path, result: Coexpression) -> None:
     """Write `coexpression.zarr`: correlation, raw_correlation [G, G] float32; mean, sd, residual_sd [G] float64; attributes num_cells, covariates, dropped_covariates."""
     import zarr
 
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, zarr_v3():
         group = zarr.open_group(str(temporary), mode="w", zarr_format=3)
         num = len(result.mean_G)
         for name, values in (("correlation", result.correlation_GG), ("raw_correlation", result.raw_correlation_GG)):

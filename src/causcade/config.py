@@ -124,7 +124,7 @@ class SimulationConfig(Section):
     num_tfs: Annotated[int, Field(ge=5)] = Field(60, description="Transcription factors among them.")
     num_drugs: Annotated[int, Field(ge=2)] = Field(72, description="Drugs, three doses each.")
     num_cell_lines: Positive = Field(3, description="Cell lines.")
-    cells_per_well: Positive = Field(60, description="Mean number of cells in a treated well, over all lines.")
+    cells_per_well: Positive = Field(90, description="Mean number of cells in a treated well, over all lines.")
     dynamics: Literal["linear", "saturating"] = Field("linear", description="How regulators act: linear, or saturating (tanh).")
     activity_only: Fraction = Field(0.2, description="Share of the drugs that change the activity of their target and not its mRNA.")
     prior_recall: Fraction = Field(0.35, description="Share of true edges that the simulated prior databases list.")

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-__all__ = ["read_anndata", "read_json", "replacing", "sha256_of", "write_anndata", "write_json", "write_parquet", "write_text"]
+__all__ = ["read_anndata", "read_json", "replacing", "sha256_of", "write_anndata", "write_json", "write_parquet", "write_text", "zarr_v3"]
 
 HASH_BLOCK_BYTES = 1 << 22
 
@@ -84,12 +85,22 @@ def write_parquet(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False, compression="zstd")
 
 
+@contextlib.contextmanager
+def zarr_v3() -> Iterator[None]:
+    """Let anndata write zarr v3, sharded, without its notice that consolidated metadata are an extension of the format."""
+    import anndata as ad
+
+    with warnings.catch_warnings(), ad.settings.override(zarr_write_format=3, auto_shard_zarr_v3=True):
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        yield
+
+
 def write_anndata(path: str | os.PathLike[str], data: anndata.AnnData) -> None:
     """Write a small AnnData as a consolidated zarr v3 store, in one step."""
     import anndata as ad
 
-    with replacing(path) as temporary, ad.settings.override(zarr_write_format=3):
-        data.write_zarr(temporary)
+    with replacing(path) as temporary, zarr_v3():
+        ad.AnnData.write_zarr(data, temporary)
 
 
 def read_anndata(path: str | os.PathLike[str]) -> anndata.AnnData:
