@@ -45,6 +45,14 @@ def test_an_empty_mask_is_written_too(tmp_path):
     assert tables.summary["headline"]["reference"] is None
 
 
+def test_hubs_stand_beside_those_of_the_mask_and_of_every_null():
+    tables = evaluate(draw_case(), settings=SETTINGS, seed=0)
+    rankings = ["mask", "causal", "causal_prior", "coexpression", "edge_null0", "edge_null1", "label_null0"]
+    assert tables.hub_tests["ranking"].drop_duplicates().tolist() == rankings
+    assert tables.hubs["ranking"].drop_duplicates().tolist() == rankings
+    assert tables.hubs.groupby(["ranking", "kind"]).size().eq(5).all()
+
+
 def test_drug_targets_may_name_their_gene_target():
     case = draw_case()
     renamed = dataclasses.replace(case, drug_links=case.drug_links.rename(columns={"gene": "target"}).assign(source="x"))

@@ -27,6 +27,7 @@ def test_a_true_network_beats_everything_and_says_by_how_much():
     summary, verdicts = verdicts_of(inputs)
     for key in ("edge_null", "label_null", "coexpression", "mean_shift", "listed_target", "held_out"):
         assert verdicts[key]["answer"] == "yes", verdicts[key]["sentence"]
+        assert NOT_A_RESULT not in verdicts[key]["sentence"]
     found = verdicts["coexpression"]["numbers"]["auprc"]
     key = {"reference": "truth", "subset": "no_prior", "metric": "auprc"}
     assert found["causal"] == pytest.approx(value_of(tables.metrics, ranking="causal", **key))
