@@ -9,9 +9,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from causcade.errors import ResourceError
 from causcade.resources.reading import ResourcePath, fetch_again, read_delimited, read_text, require_columns
@@ -32,7 +31,7 @@ TRRUST_REMEDY = "Use trrust_rawdata.human.tsv (no header: TF, target, Activation
 TRRUST_MODES = ("Activation", "Repression", "Unknown")
 LEVELS = ("A", "B", "C", "D", "E")
 RDA_MAGIC = b"RDX"
-RDA_OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.GzipFile, b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}
+RDA_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
 RDA_REMEDY = "Use dorothea_hs.rda of the dorothea package."
 
 
@@ -102,7 +101,8 @@ def _read_rda(path: Path) -> pd.DataFrame:
         raise ResourceError(f"{path}: expected an R data file with one table, found one that cannot be read ({error}). {RDA_REMEDY}") from None
     if len(content) != 1:
         raise ResourceError(f"{path}: expected one table in the R data file, found {len(content)} ({', '.join(map(str, content))}). {RDA_REMEDY}")
-    return next(iter(content.values()))
+    table: pd.DataFrame = next(iter(content.values()))
+    return table.reset_index(drop=True)  # row names of R
 
 
 def parse_dorothea(path: ResourcePath) -> pd.DataFrame:

@@ -92,7 +92,8 @@ def read_text(path: ResourcePath, name: str) -> str:
 
 def read_lines(path: ResourcePath, name: str) -> list[str]:
     """Lines of a resource that are not empty, without their ends (LF or CRLF); spaces around are kept."""
-    return [line for line in read_text(path, name).splitlines() if line.strip()]
+    # Not splitlines, which also breaks at characters that free text may hold.
+    return [line for line in (line.rstrip("\r") for line in read_text(path, name).split("\n")) if line.strip()]
 
 
 def require_columns(path: ResourcePath, found: Sequence[object], expected: Sequence[str], remedy: str) -> None:
@@ -101,6 +102,15 @@ def require_columns(path: ResourcePath, found: Sequence[object], expected: Seque
     if missing:
         shown = ", ".join(map(str, found[:MOST_COLUMNS_SHOWN])) + (", ..." if len(found) > MOST_COLUMNS_SHOWN else "")
         raise ResourceError(f"{path}: expected the columns {', '.join(expected)}, found {shown} (missing: {', '.join(missing)}). {remedy}")
+
+
+def _check_last_line(path: ResourcePath, name: str, text: str, separator: str, *, quoted: bool) -> None:
+    """Raise if the last line has fewer fields than the first: a plain file that was cut off. The parser would fill them with empty text."""
+    lines = text.rstrip("\r\n").split("\n")
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    first, last = csv.reader([lines[0], lines[-1]], delimiter=separator, quoting=quoting)
+    if len(last) < len(first):
+        raise ResourceError(f"{path}: expected {len(first)} fields in every line, found {len(last)} in the last, line {len(lines)}. {fetch_again(name)}")
 
 
 def read_delimited(
@@ -163,10 +173,8 @@ def read_delimited(
         table = None
     if table is None or (header and len(table.columns) < len(expected)) or (not header and separator not in text.split("\n", 1)[0]):
         first = text.split("\n", 1)[0].rstrip("\r").split(separator)
-        require_columns(path, first if header else [f"{len(first)} field(s) in the first line"], expected, remedy)
+        if header or len(first) != len(expected):
+            require_columns(path, first if header else [f"{len(first)} field(s) in the first line"], expected, remedy)
         raise ResourceError(f"{path}: expected {len(expected)} columns in every line ({', '.join(expected)}), found lines of other lengths. {remedy}")
-    short = table[list(expected)].isna().any(axis=1)
-    if short.any():
-        line = int(short.to_numpy().argmax()) + (2 if header else 1)
-        raise ResourceError(f"{path}: expected {len(expected)} fields in every line, found fewer in line {line}. {fetch_again(name)}")
+    _check_last_line(path, name, text, separator, quoted=quoted)
     return table

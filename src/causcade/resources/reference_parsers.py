@@ -96,11 +96,14 @@ def _tokens(participants: str) -> list[tuple[str, int]]:
 def _flatten(complex_ac: str, participants: dict[str, str], above: tuple[str, ...] = ()) -> list[tuple[str, int]]:
     """Participants of a complex with nested complexes of the same file put in their place; unknown and circular ones stay."""
     flat: list[tuple[str, int]] = []
-    for identifier, choice in _tokens(participants[complex_ac]):
+    tokens = _tokens(participants[complex_ac])
+    highest = max((choice for _, choice in tokens), default=0)
+    for identifier, choice in tokens:
         if _kind(identifier) == "complex" and identifier in participants and identifier not in (*above, complex_ac):
-            offset = max((number for _, number in flat), default=0)
             inner = _flatten(identifier, participants, (*above, complex_ac))
-            flat.extend((name, number + offset if number else 0) for name, number in inner)
+            # A complex that is itself an alternative: its members share that choice. Otherwise its own choices get numbers of their own.
+            flat.extend((name, choice or (number + highest if number else 0)) for name, number in inner)
+            highest += max((number for _, number in inner), default=0)
         else:
             flat.append((identifier, choice))
     return flat

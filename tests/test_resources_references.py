@@ -1,0 +1,132 @@
+"""Reference pairs against a slow reference; universes; each reason for which rows are lost."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from causcade.resources import Resolver
+from causcade.resources.references import complexportal_reference, humap_reference, member_pairs, reactome_reference, string_reference
+
+
+def resolver_of(names):
+    rows = [(name, "uniprot" if name[1:2].isdigit() else "approved", gene, f"E-{gene}") for name, genes in names.items() for gene in genes.split()]
+    return Resolver.from_table(pd.DataFrame(rows, columns=["identifier", "namespace", "gene", "gene_id"]))
+
+
+PROTEINS = {"P00001": "A", "P00002": "B", "P00003": "C", "P00004": "D", "P00005": "H1 H2", "A": "A", "B": "B", "C": "C", "D": "D", "OLDA": "A"}
+
+
+def slow_pairs(sets, genes, scores, choices):
+    best = {}
+    for i, j in itertools.permutations(range(len(genes)), 2):
+        together = sets[i] == sets[j] and (choices[i] == 0 or choices[i] != choices[j])
+        if together and genes[i] < genes[j]:
+            best[genes[i], genes[j]] = max(best.get((genes[i], genes[j]), -1.0), scores[i])
+    return best
+
+
+def test_member_pairs_equal_slow_reference_in_any_order():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        num = int(rng.integers(0, 60))
+        sets = np.array([f"S{number}" for number in rng.integers(0, 6, num)], dtype=object)
+        genes = np.array([f"G{number:02d}" for number in rng.integers(0, 20, num)], dtype=object)
+        by_set = {f"S{number}": float(number) for number in range(6)}
+        scores, choices = np.array([by_set[name] for name in sets]), rng.integers(0, 3, num)
+        table = member_pairs(sets, genes, scores, choices)
+        found = {(a, b): score for a, b, score in table.itertuples(index=False)}
+        assert found == slow_pairs(sets, genes, scores, choices)
+        assert list(found) == sorted(found)
+        order = rng.permutation(num)
+        pd.testing.assert_frame_equal(member_pairs(sets[order], genes[order], scores[order], choices[order]), table)
+
+
+def test_pairs_of_nothing_and_of_one_member():
+    for num in (0, 1):
+        table = member_pairs(np.array(["S"] * num, dtype=object), np.array(["G"] * num, dtype=object), np.zeros(num))
+        assert len(table) == 0
+        assert list(table.columns) == ["gene_a", "gene_b", "score"]
+
+
+def test_string_pairs_universe_and_losses(tmp_path):
+    links = ["p1 p2 900", "p2 p1 900", "p3 p1 650", "p1 p3 650", "p4 p1 800", "p1 p5 800", "p6 p2 950", "p2 p6 950", "p1 p6 990", "p1 unheard 999"]
+    (tmp_path / "links").write_text("protein1 protein2 combined_score\n" + "\n".join(links) + "\n")
+    names = {"p1": "A", "p2": "B", "p3": "C", "p4": "unheard", "p5": "P00005", "p6": "OLDA"}
+    (tmp_path / "info").write_text("#string_protein_id\tpreferred_name\n" + "".join(f"{a}\t{b}\n" for a, b in names.items()))
+    found = string_reference(tmp_path / "links", tmp_path / "info", resolver_of(PROTEINS), 700)
+    # A-B is there as p1-p2 (0.9) and as p6-p2 (0.95): one pair, the best score.
+    assert found.pairs.to_numpy().tolist() == [["A", "B", 0.95]]
+    assert found.universe == ["A", "B", "C"], "C has a link below the cut-off, so that STRING can speak of it"
+    assert found.account["lost"] == {"unknown_id": 2, "ambiguous_id": 1, "self_loop": 1, "below_cutoff": 2, "duplicate": 3}
+    assert found.account["ambiguous"] == ["P00005"]
+    assert found.account["rows_read"] == found.account["rows_kept"] + sum(found.account["lost"].values())
+
+
+def test_string_without_hgnc_uses_its_own_names(tmp_path):
+    (tmp_path / "links").write_text("protein1 protein2 combined_score\np1 p2 900\n")
+    (tmp_path / "info").write_text("#string_protein_id\tpreferred_name\np1\tZ\np2\tB\n")
+    assert string_reference(tmp_path / "links", tmp_path / "info", None, 0).pairs.to_numpy().tolist() == [["B", "Z", 0.9]]
+
+
+def test_complexportal_pairs_universe_and_losses(tmp_path):
+    rows = ["CPX-1\tP00001|P00002-2|CHEBI:1", "CPX-2\tP00003|P00003-PRO_0000000001", "CPX-3\t[P00001,P00003]|P00004", "CPX-4\tP00005|P00009|CPX-99"]
+    (tmp_path / "c").write_text("complex_ac\tparticipants\n" + "\n".join(rows) + "\n")
+    found = complexportal_reference(tmp_path / "c", resolver_of(PROTEINS))
+    assert found.pairs[["gene_a", "gene_b"]].to_numpy().tolist() == [["A", "B"], ["A", "D"], ["C", "D"]], "alternatives A and C are no pair"
+    assert found.pairs["score"].isna().all()
+    assert found.universe == ["A", "B", "C", "D"]
+    assert found.account["lost"] == {"unknown_complex": 1, "non_protein": 1, "unknown_id": 1, "ambiguous_id": 1, "duplicate": 1, "single_gene": 1}
+
+
+def test_humap_pairs_take_the_best_class(tmp_path):
+    rows = ["x1,3,P00001 P00002,B A", "x2,1,P00002 P00001,A B", "x3,5,P00001 P00004,A D", "x4,2,P00003,C"]
+    (tmp_path / "h").write_text("HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\n" + "\n".join(rows) + "\n")
+    found = humap_reference(tmp_path / "h", resolver_of(PROTEINS), 3)
+    assert found.pairs.to_numpy().tolist() == [["A", "B", 1.0]]
+    assert found.universe == ["A", "B", "C", "D"]
+    assert found.account["lost"] == {"below_cutoff": 2, "single_gene": 1}
+    assert humap_reference(tmp_path / "h", resolver_of(PROTEINS), 5).pairs.to_numpy().tolist() == [["A", "B", 1.0], ["A", "D", 0.2]]
+
+
+def test_accessions_need_hgnc(tmp_path):
+    (tmp_path / "h").write_text("HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\nx1,3,P00001 P00002,A B\n")
+    found = humap_reference(tmp_path / "h", None, 3)
+    assert (len(found.pairs), found.universe) == (0, [])
+    assert found.account["lost"] == {"needs_hgnc": 2}
+
+
+def test_reactome_size_limit_counts_genes_and_keeps_sets(tmp_path):
+    (tmp_path / "r").write_text("Small\tR-HSA-1\tA\tB\tgag\nLarge\tR-HSA-2\tA\tB\tC\tOLDA\nOne\tR-HSA-3\tD\n")
+    found = reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 2)
+    assert found.pairs[["gene_a", "gene_b"]].to_numpy().tolist() == [["A", "B"]]
+    assert found.universe == ["A", "B", "C", "D"]
+    assert found.members.groupby("gene_set")["gene"].agg(list).to_dict() == {"Small": ["A", "B"], "Large": ["A", "B", "C"], "One": ["D"]}
+    assert found.account["lost"] == {"unknown_id": 1, "duplicate": 1, "single_gene": 1, "too_large_pathway": 3}
+    assert len(reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 3).pairs) == 3
+
+
+@pytest.mark.shared_data
+def test_real_references(shared_data):
+    folder = shared_data / "references"
+    resolver = Resolver.from_hgnc(folder / "idmap" / "hgnc_complete_set.txt.gz")
+    ppi, complexes = folder / "ppi", folder / "complexes"
+    string = string_reference(ppi / "9606.protein.physical.links.v12.0.min700.partial.txt.gz", ppi / "9606.protein.info.v12.0.txt.gz", resolver, 700)
+    pairs = set(zip(string.pairs["gene_a"], string.pairs["gene_b"], strict=True))
+    assert {("MDM2", "TP53"), ("MAX", "MYC"), ("E2F1", "RB1")} <= pairs
+    assert ("CDKN1A", "TP53") not in pairs
+    assert 57_500 < len(pairs) <= 58_471
+    assert not {"PSMA1", "JUN", "POLR2B"} & set(string.universe), "proteins whose links the partial file lacks are outside its universe"
+    portal = complexportal_reference(complexes / "complexportal_9606_participants_2022-07-11.derived.tsv.gz", resolver)
+    assert 12_400 < len(portal.pairs) < 13_000
+    humap = humap_reference(complexes / "humap2_complexes_20200809InOrderMatched.csv", resolver, 3)
+    assert 13_800 < len(humap.pairs) <= 14_132
+    assert 9_950 < len(humap.universe) <= 10_033
+    reactome = reactome_reference(folder / "reactome" / "ReactomePathways.gmt", resolver, 100)
+    assert reactome.members["gene_set"].nunique() > 2_700
+    assert {"gag", "miR-224"}.isdisjoint(reactome.universe)
+    for reference in (string, portal, humap, reactome):
+        assert (reference.pairs["gene_a"] < reference.pairs["gene_b"]).all()
+        assert not reference.pairs.duplicated(["gene_a", "gene_b"]).any()
+        assert set(reference.pairs["gene_a"]) | set(reference.pairs["gene_b"]) <= set(reference.universe)
