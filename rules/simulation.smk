@@ -2,6 +2,11 @@
 
 from causcade.resource_catalogue import SIMULATED_FILES
 
+# Without the list of plates: a plate is drawn from its own name, so that another one changes nothing.
+SIMULATION = {
+    key: value for key, value in SETTINGS["simulation"].items() if key != "plates"
+}
+
 
 rule simulation_resources:
     """Simulated resources, and the truth, which only `evaluation` reads."""
@@ -15,7 +20,8 @@ rule simulation_resources:
     benchmark:
         f"{BENCHMARKS}/simulation_resources.tsv"
     params:
-        settings=settings_of("simulation", "seed"),
+        settings=SIMULATION,
+        seed=CONFIG.seed,
         code=code_digest("simulation"),
     threads: 1
     resources:
@@ -36,7 +42,8 @@ rule simulation_plate:
     benchmark:
         f"{BENCHMARKS}/simulation_plate/{{plate}}.tsv"
     params:
-        settings=settings_of("simulation", "seed"),
+        settings=SIMULATION,
+        seed=CONFIG.seed,
         code=code_digest("simulation"),
     threads: 1
     resources:

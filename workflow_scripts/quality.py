@@ -1,6 +1,6 @@
 """Quality control and cell store of one plate. The methods are in causcade.quality and causcade.cells."""
 
-from causcade import checks, files, quality, runtime
+from causcade import files, quality, runtime
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.plates import Plate
 from causcade.readers import CountsFile
@@ -13,7 +13,7 @@ def main(job) -> None:
         reading = InputConfig(**settings["input"])
         plate = Plate(**job.params.plate)
         with CountsFile(plate.counts, reading) as file:
-            view = checks.open_plate(file, plate, reading, PerturbationConfig(**settings["perturbation"]), read_resolver(job.input.identifiers))
+            view = quality.open_plate(file, plate, reading, PerturbationConfig(**settings["perturbation"]), read_resolver(job.input.identifiers))
             table = quality.store_plate(view, job.output.cells, QualityConfig(**settings["quality"]), columns=job.params.columns, seed=settings["seed"])
         files.write_parquet(job.output.table, table)
 

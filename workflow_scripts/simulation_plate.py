@@ -6,8 +6,8 @@ from causcade.config import SimulationConfig
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        settings = SimulationConfig(**job.params.settings["simulation"])
-        simulation.simulate_plate(settings, job.params.settings["seed"], job.wildcards.plate, job.output.counts)
+        settings = SimulationConfig(**job.params.settings, plates=[job.wildcards.plate])
+        simulation.simulate_plate(settings, job.params.seed, job.wildcards.plate, job.output.counts)
 
 
 if __name__ == "__main__":

@@ -11,25 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causcade.config import Config, InputConfig, PerturbationConfig
+from causcade.config import Config, PerturbationConfig
 from causcade.errors import InputError
 from causcade.labels import CONTROL
 from causcade.plates import Plate
-from causcade.quality import PlateCounts
+from causcade.quality import PlateCounts, open_plate
 from causcade.readers import CountsFile
-from causcade.resources import Resolver, gene_names
+from causcade.resources.identifiers import Resolver
 
-__all__ = ["check_plate", "check_screen", "open_plate", "read_resolver"]
+__all__ = ["check_plate", "check_screen", "read_resolver"]
 
 NUM_CHECKED_BLOCKS = 3
 EXAMPLES = 8
-
-
-def open_plate(file: CountsFile, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig, resolver: Resolver | None) -> PlateCounts:
-    """Canonical view of a plate's file: labels, and gene names by the resolver."""
-    distinct = file.genes.drop_duplicates("gene_id")
-    names = gene_names(distinct["gene_id"].tolist(), distinct["symbol"].tolist(), resolver).set_axis(distinct["gene_id"].to_numpy())
-    return PlateCounts(file, plate, settings, perturbation, names.loc[file.genes["gene_id"]])
 
 
 def read_resolver(path: str | Path) -> Resolver | None:

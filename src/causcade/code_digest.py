@@ -18,11 +18,11 @@ INFRASTRUCTURE = frozenset({"backend", "cli", "code_digest", "config", "config_f
 
 
 def _sources(module: str) -> list[Path]:
-    """Files of a module: one file, or all files of a package."""
-    folder = PACKAGE / module
+    """Files of a module (``mask``, ``resources.identifiers``): one file, or all files of a package."""
+    folder = PACKAGE.joinpath(*module.split("."))
     if folder.is_dir():
         return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    path = PACKAGE / f"{module}.py"
+    path = folder.with_suffix(".py")
     return [path] if path.is_file() else []
 
 
@@ -35,10 +35,10 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "causcade":
-            parts = node.module.split(".")
-            imported.update([parts[1]] if len(parts) > 1 else [name.name for name in node.names])
+            module = node.module.removeprefix("causcade").removeprefix(".")
+            imported.update([module] if module else [name.name for name in node.names])
         elif isinstance(node, ast.Import):
-            imported.update(name.name.split(".")[1] for name in node.names if name.name.startswith("causcade."))
+            imported.update(name.name.removeprefix("causcade.") for name in node.names if name.name.startswith("causcade."))
         body = getattr(node, "body", None)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body and ast.get_docstring(node, clean=False) is not None:
             node.body = body[1:]

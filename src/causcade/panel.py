@@ -23,7 +23,7 @@ from causcade.gene_lists import G2M_GENES, S_GENES
 from causcade.runtime import Progress
 
 if TYPE_CHECKING:
-    from causcade.resources import Resolver
+    from causcade.resources.identifiers import Resolver
 
 __all__ = ["build_panel", "cell_cycle_genes", "consensus", "plate_votes", "source_members", "summarise_panel"]
 

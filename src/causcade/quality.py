@@ -1,7 +1,8 @@
 """Quality control of one plate: metrics per cell, filters with reasons, doublets on request; all genes are kept.
 
-Metrics equal `scanpy.pp.calculate_qc_metrics` (doi:10.1186/s13059-017-1382-0): total counts, detected genes, share of mitochondrial counts. Outliers by median absolute deviation follow
-the usual practice on log counts and log genes.
+Metrics equal `scanpy.pp.calculate_qc_metrics` (doi:10.1186/s13059-017-1382-0): total counts, detected genes, share of mitochondrial counts. Outliers
+are told by the median absolute deviation of log counts and log genes (doi:10.15252/msb.20188746). Doublets are called by Scrublet
+(doi:10.1016/j.cels.2018.11.005).
 
 Axes: N cells of the plate, B cells of a block, F features of the file, G genes.
 """
@@ -24,17 +25,21 @@ from causcade.gene_lists import MITO_PREFIX
 from causcade.labels import CONTROL, canonical_obs, select_plate
 from causcade.plates import Plate
 from causcade.readers import CountsFile, merge_genes
+from causcade.resources.identifiers import Resolver, gene_names
 from causcade.runtime import Progress
 
-__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "store_plate", "summarise_plate"]
+__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "open_plate", "store_plate", "summarise_plate"]
 
 logger = logging.getLogger(__name__)
 
 REASONS = ("low_counts", "low_genes", "high_mito", "outlier", "doublet", "excluded")
 MAD_TO_SD = 1.4826
 MIN_DOUBLET_CELLS = 50
+MIN_DOUBLET_GENES = 3
+DOUBLET_COMPONENTS = 30
 NUM_BINS = 40
 CANONICAL = ("perturbation", "kind", "dose", "cell_line", "plate", "well", "is_control")
+METRICS = ("total_counts", "num_genes", "mito_fraction")
 
 
 class PlateCounts:
@@ -42,10 +47,28 @@ class PlateCounts:
 
     Parameters
     ----------
+    file
+        The file, open; it has to stay open while blocks are read.
     plate, settings, perturbation
         The plate and how to read it.
     names
         Table `gene_id`, `gene` [F] that translates the file's genes in their order; features that get one id are summed.
+
+    Attributes
+    ----------
+    obs : pandas.DataFrame
+        Columns of :func:`causcade.labels.canonical_obs` [N]; index `cell`, unique.
+    extra : pandas.DataFrame
+        The other obs columns of the input and the constants of the plate table [N].
+    rows : numpy.ndarray
+        Row of each cell in the file [N], ascending.
+    var : pandas.DataFrame
+        Column `gene`, index `gene_id` [G].
+
+    Raises
+    ------
+    InputError
+        If the plate's cells, labels or doses cannot be told; see :mod:`causcade.labels`.
     """
 
     def __init__(self, file: CountsFile, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig, names: pd.DataFrame) -> None:
@@ -54,12 +77,9 @@ class PlateCounts:
         self.rows = np.flatnonzero(select_plate(file.obs, plate, settings))
         selected = file.obs.iloc[self.rows]
         self.obs = canonical_obs(selected, plate, settings, perturbation)
-        cell_names = pd.Index(selected.index.astype(str))
-        if not cell_names.is_unique:
-            repeat = pd.Series(cell_names).groupby(cell_names.to_numpy()).cumcount().to_numpy()
-            cell_names = pd.Index([name if number == 0 else f"{name}-{number}" for name, number in zip(cell_names, repeat, strict=True)])
-        self.obs.index = cell_names.rename("cell")
-        self.extra = selected.set_axis(self.obs.index).drop(columns=[name for name in selected.columns if name in self.obs.columns])
+        self.obs.index = _unique_names(selected.index)
+        extra = selected.set_axis(self.obs.index).assign(**plate.constants)
+        self.extra = extra.drop(columns=[name for name in extra.columns if name in self.obs.columns])
         distinct, self._summing = merge_genes(pd.Index(names["gene_id"]))
         first = ~names["gene_id"].duplicated().to_numpy()
         self.var = pd.DataFrame({"gene": names["gene"].to_numpy()[first].astype(str)}, index=pd.Index(distinct.astype(str), name="gene_id"))
@@ -76,8 +96,33 @@ class PlateCounts:
             done += len(part)
 
 
+def open_plate(file: CountsFile, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig, resolver: Resolver | None) -> PlateCounts:
+    """Canonical view of a plate's file: labels, and gene names by the resolver."""
+    distinct = file.genes.drop_duplicates("gene_id")
+    names = gene_names(distinct["gene_id"].tolist(), distinct["symbol"].tolist(), resolver).set_axis(distinct["gene_id"].to_numpy())
+    return PlateCounts(file, plate, settings, perturbation, names.loc[file.genes["gene_id"]])
+
+
+def _unique_names(names: pd.Index) -> pd.Index:
+    """Cell names as text; the second and later cells of one name get `-1`, `-2`, ... (the next number that is free)."""
+    given = names.astype(str)
+    if given.is_unique:
+        return given.rename("cell")
+    taken, made, next_number = set(given), [], dict.fromkeys(given, 0)
+    for name in given:
+        number = next_number[name]
+        fresh = f"{name}-{number}" if number else name
+        while number and fresh in taken:
+            number += 1
+            fresh = f"{name}-{number}"
+        next_number[name] = number + 1
+        taken.add(fresh)
+        made.append(fresh)
+    return pd.Index(made, name="cell")
+
+
 def measure_cells(plate: PlateCounts) -> tuple[pd.DataFrame, int]:
-    """Counts, detected genes and mitochondrial share of each cell, and the largest count.
+    """Measure counts, detected genes and mitochondrial share of each cell, and the largest count.
 
     Returns
     -------
@@ -110,8 +155,36 @@ def mad_outliers(values: np.ndarray, num_mads: float) -> np.ndarray:
     return np.abs(values - median) > num_mads * deviation if deviation > 0 else np.zeros(len(values), dtype=bool)
 
 
+def _scrublet(counts_BG: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Scrublet on the cells of one well: score and call of each [B], and what went wrong ("" = nothing)."""
+    import anndata
+    import scanpy as sc
+
+    # Scrublet looks at variable genes only, and fails where there are fewer than its components: count them as it does.
+    trial = anndata.AnnData(counts_BG.copy())
+    sc.pp.filter_genes(trial, min_cells=3)
+    sc.pp.filter_cells(trial, min_genes=3)
+    if trial.n_vars < MIN_DOUBLET_GENES or trial.n_obs < MIN_DOUBLET_CELLS:
+        return np.full(counts_BG.shape[0], np.nan), np.zeros(counts_BG.shape[0], dtype=bool), "too few genes"
+    sc.pp.normalize_total(trial)
+    sc.pp.log1p(trial)
+    sc.pp.highly_variable_genes(trial)
+    num_genes = int(trial.var["highly_variable"].sum())
+    if num_genes < MIN_DOUBLET_GENES:
+        return np.full(counts_BG.shape[0], np.nan), np.zeros(counts_BG.shape[0], dtype=bool), "too few variable genes"
+    data = anndata.AnnData(counts_BG)
+    sc.pp.scrublet(data, random_state=seed, verbose=False, n_prin_comps=min(DOUBLET_COMPONENTS, trial.n_obs - 2, num_genes))
+    # Cells that Scrublet itself leaves out come back as NaN, which is not a call.
+    called = (data.obs["predicted_doublet"] == True).to_numpy()  # noqa: E712
+    return (
+        data.obs["doublet_score"].to_numpy(dtype=np.float64),
+        called,
+        "" if "threshold" in data.uns["scrublet"] else "no threshold between two modes",
+    )
+
+
 def find_doublets(plate: PlateCounts, candidates: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scrublet (doi:10.1016/j.cels.2018.11.005, in scanpy) on each well.
+    """Find doublets by Scrublet (doi:10.1016/j.cels.2018.11.005, in scanpy) in each well.
 
     Parameters
     ----------
@@ -123,11 +196,8 @@ def find_doublets(plate: PlateCounts, candidates: np.ndarray, seed: int) -> tupl
     Returns
     -------
     score, is_doublet
-        Arrays [N]; the score is NaN where none was computed (wells of fewer than 50 cells).
+        Arrays [N]; the score is NaN where none was computed (wells of fewer than 50 cells, or without variable genes; the log names the latter).
     """
-    import anndata
-    import scanpy as sc
-
     score = np.full(len(plate.obs), np.nan)
     called = np.zeros(len(plate.obs), dtype=bool)
     codes, wells = pd.factorize(plate.obs["well"], sort=True)
@@ -138,22 +208,50 @@ def find_doublets(plate: PlateCounts, candidates: np.ndarray, seed: int) -> tupl
         if member.sum() < MIN_DOUBLET_CELLS:
             continue
         counts = sp.vstack([block for _, block in plate.iter_blocks(member)], format="csr").astype(np.float32)
-        data = anndata.AnnData(counts)
-        sc.pp.scrublet(data, random_state=seed, verbose=False, n_prin_comps=min(30, counts.shape[0] - 2))
-        score[member] = data.obs["doublet_score"].to_numpy()
-        if "predicted_doublet" in data.obs:
-            called[member] = data.obs["predicted_doublet"].to_numpy(dtype=bool)
+        score[member], called[member], problem = _scrublet(counts, seed)
+        if problem:
+            logger.warning("well %s: no doublet is called (%s)", wells[well], problem)
     return score, called
 
 
 def judge_cells(plate: PlateCounts, metrics: pd.DataFrame, settings: QualityConfig, seed: int) -> pd.DataFrame:
-    """Table of `quality/<plate>.parquet`: each cell with its metrics and why it was removed ("" = kept).
+    """Judge each cell: the table of `quality/<plate>.parquet`, with the metrics and why a cell is removed ("" = kept).
+
+    Outliers are looked for among the cells that pass the fixed bounds, doublets among those that are no outliers either.
+
+    Parameters
+    ----------
+    plate
+        The plate's cells [N].
+    metrics
+        Table of :func:`measure_cells` [N].
+    settings
+        Section `quality`.
+    seed
+        Seed of the simulated doublets.
 
     Raises
     ------
     InputError
         If no cell is left.
     """
+    flags, score = _flags(plate, metrics, settings, seed)
+    reason = np.full(len(metrics), "", dtype=object)
+    for name in REASONS:
+        hit = flags[name]
+        reason[hit] = [f"{text};{name}" if text else name for text in reason[hit]]
+    if len(metrics) and (reason != "").all():
+        counts = ", ".join(f"{name} {int(flags[name].sum())}" for name in REASONS if flags[name].any())
+        raise InputError(
+            f"plate {plate.obs['plate'].iloc[0]}: expected cells that pass quality control, found none of {len(metrics)} ({counts}). "
+            "Loosen `quality` in the configuration."
+        )
+    table = plate.obs[["well", "cell_line", "perturbation"]].assign(**metrics, doublet_score=score, reason=reason)
+    return table.reset_index(names="cell")
+
+
+def _flags(plate: PlateCounts, metrics: pd.DataFrame, settings: QualityConfig, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Booleans [N] of each of `REASONS`, and the doublet score [N]."""
     flags = {
         "low_counts": metrics["total_counts"].to_numpy() < settings.min_counts,
         "low_genes": metrics["num_genes"].to_numpy() < settings.min_genes,
@@ -165,22 +263,10 @@ def judge_cells(plate: PlateCounts, metrics: pd.DataFrame, settings: QualityConf
     if settings.mad is not None:
         for name in ("total_counts", "num_genes"):
             outlier[usable] |= mad_outliers(np.log1p(metrics[name].to_numpy(dtype=np.float64)[usable]), settings.mad)
-    flags["outlier"] = outlier
-    score = np.full(len(metrics), np.nan)
-    flags["doublet"] = np.zeros(len(metrics), dtype=bool)
+    score, doublet = np.full(len(metrics), np.nan), np.zeros(len(metrics), dtype=bool)
     if settings.doublets == "scrublet":
-        score, flags["doublet"] = find_doublets(plate, usable & ~outlier, seed)
-    reason = np.full(len(metrics), "", dtype=object)
-    for name in REASONS:
-        hit = flags[name]
-        reason[hit] = [f"{text};{name}" if text else name for text in reason[hit]]
-    if len(metrics) and (reason != "").all():
-        counts = ", ".join(f"{name} {int(flags[name].sum())}" for name in REASONS if flags[name].any())
-        raise InputError(
-            f"plate {plate.obs['plate'].iloc[0]}: expected cells that pass quality control, found none of {len(metrics)} ({counts}). Loosen `quality` in the configuration."
-        )
-    table = plate.obs[["well", "cell_line", "perturbation"]].assign(**metrics, doublet_score=score, reason=reason)
-    return table.reset_index(names="cell")
+        score, doublet = find_doublets(plate, usable & ~outlier, seed)
+    return flags | {"outlier": outlier, "doublet": doublet}, score
 
 
 def _histogram(values: np.ndarray, *, log: bool) -> dict[str, list[float]]:
@@ -195,15 +281,16 @@ def _histogram(values: np.ndarray, *, log: bool) -> dict[str, list[float]]:
 def summarise_plate(table: pd.DataFrame) -> dict[str, Any]:
     """Return the entry of `quality/summary.json` for one plate, from its `quality/<plate>.parquet`.
 
-    Perturbations of which no cell is left are listed in `lost_perturbations`.
+    Perturbations of which no cell is left are listed in `lost_perturbations` (those that the configuration excludes are not lost).
     """
-    kept = table[table["reason"] == ""]
-    reasons = table["reason"].str.split(";").explode()
-    treated = set(table.loc[~table["reason"].str.contains("excluded"), "perturbation"]) - {CONTROL}
+    reason = table["reason"].astype(str)
+    kept = table[reason == ""]
+    reasons = reason.str.split(";").explode()
+    treated = set(table.loc[~reason.str.contains("excluded").astype(bool), "perturbation"]) - {CONTROL}
     lost = sorted(treated - set(kept["perturbation"]))
     if lost:
         logger.warning("no cell passes quality control for %d perturbation(s): %s", len(lost), ", ".join(lost))
-    medians = kept[["total_counts", "num_genes", "mito_fraction"]].median()
+    medians = kept[list(METRICS)].median()
     return {
         "num_cells": len(table),
         "num_kept": len(kept),
@@ -233,22 +320,34 @@ def store_plate(plate: PlateCounts, path: str | Path, settings: QualityConfig, *
         The plate's cells in their file.
     path
         Folder of the cell store.
+    settings
+        Section `quality`.
     columns
-        Further obs columns of the input to keep (covariates).
+        Further obs columns of the input to keep (covariates); names that the store has anyway are fine.
+    seed
+        Seed of the simulated doublets.
 
     Returns
     -------
     pandas.DataFrame
         Table of `quality/<plate>.parquet`, one row per cell of the input.
+
+    Raises
+    ------
+    InputError
+        If a further column is not in the input, or no cell is left.
     """
-    missing = [name for name in columns if name not in plate.extra.columns]
+    further = [name for name in dict.fromkeys(columns) if name not in (*CANONICAL, *METRICS)]
+    missing = [name for name in further if name not in plate.extra.columns]
     if missing:
         found = ", ".join(map(str, plate.extra.columns)) or "no further column"
-        raise InputError(f"covariates.terms: expected obs column {missing[0]!r} in the input, found {found}. Leave the term out, or correct its name.")
+        raise InputError(
+            f"covariates.terms: expected obs column {missing[0]!r} in the input, found {found}. Leave the term out, or correct its name."
+        )
     metrics, largest = measure_cells(plate)
     table = judge_cells(plate, metrics, settings, seed)
     keep = (table["reason"] == "").to_numpy()
-    obs = plate.obs.loc[keep, list(CANONICAL)].join(metrics[keep]).join(plate.extra.loc[keep, columns])
+    obs = plate.obs.loc[keep, list(CANONICAL)].join(metrics[keep]).join(plate.extra.loc[keep, further])
     obs["source_row"] = plate.rows[keep]
     write_store(
         path, obs, plate.var, (block for _, block in plate.iter_blocks(keep)), num_nonzero=int(metrics.loc[keep, "num_genes"].sum()), largest=largest

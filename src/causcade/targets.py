@@ -15,7 +15,7 @@ import pandas as pd
 from causcade.errors import InputError
 
 if TYPE_CHECKING:
-    from causcade.resources import Resolver
+    from causcade.resources.identifiers import Resolver
 
 __all__ = ["build_targets", "read_target_table"]
 
