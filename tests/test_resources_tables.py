@@ -37,7 +37,7 @@ def assert_consistent(tables):
     assert not pairs.duplicated(["reference", "gene_a", "gene_b"]).any()
     assert (pairs["gene_a"] < pairs["gene_b"]).all()
     for reference, group in pairs.groupby("reference"):
-        universe = set(tables.reference_universe.query("reference == @reference")["gene"])
+        universe = set(tables.reference_universe.loc[tables.reference_universe["reference"] == reference, "gene"])
         assert set(group["gene_a"]) | set(group["gene_b"]) <= universe
 
 

@@ -240,7 +240,8 @@ def mask_summary(edges: pd.DataFrame, prior_edges: pd.DataFrame, genes: Sequence
     -------
     dict
         num_edges, num_pairs_unordered, fraction_of_all (of the G (G - 1) directed edges), by_source, only_curated, only_coexpression,
-        curated_in_panel, curated_outside_panel, num_regulators, num_targets, regulators_per_target (median and max over targets that have any).
+        curated_in_panel and curated_outside_panel (self-edges in neither), num_regulators, num_targets, regulators_per_target (median and max over
+        targets that have any).
     """
     panel = _panel(genes)
     num_genes = len(panel)

@@ -117,8 +117,10 @@ def prior_rows(name: str, path: ResourcePath, levels: tuple[str, ...]) -> tuple[
     else:
         rows = parse_trrust(path)
         # Publications of the pair, over its rows of different modes: the confidence is one of the edge, not of a mode.
-        pairs = rows.groupby(["regulator", "target"], sort=False)["literature"]
-        num = pairs.transform(lambda texts: len({pmid for text in texts for pmid in text.split(";")}))
+        pair = ["regulator", "target"]
+        cited = rows.assign(pmid=rows["literature"].str.split(";")).explode("pmid").drop_duplicates([*pair, "pmid"])
+        num = cited.groupby(pair)["pmid"].size().rename("num")
+        num = rows[pair].join(num, on=pair)["num"]
         rows["confidence"] = np.minimum(TRRUST_CONFIDENCE + TRRUST_STEP * (num.to_numpy() - 1), TRRUST_MOST)
     return rows, np.zeros(len(rows), dtype=bool)
 
@@ -188,21 +190,22 @@ def combine_priors(
 def _merged(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per edge out of rows (regulator, target, sign, confidence, literature, source)."""
     pair = ["regulator", "target"]
-    rows = rows.assign(num_positive=rows["sign"] > 0, num_negative=rows["sign"] < 0)
-    by_source = rows.groupby([*pair, "source"], sort=True).agg(
-        {"num_positive": "max", "num_negative": "max", "confidence": "max", "literature": ";".join}
-    )
-    edges = by_source.reset_index().groupby(pair, sort=True)
-    table = edges.agg(
-        sources=("source", ";".join),
-        num_sources=("source", "size"),
-        confidence=("confidence", "max"),
-        literature=("literature", ";".join),
-        num_positive=("num_positive", "sum"),
-        num_negative=("num_negative", "sum"),
-    ).reset_index()
-    table["confidence"] = np.minimum(table["confidence"] + FURTHER_SOURCE * (table["num_sources"] - 1), MOST_CONFIDENCE).round(6)
-    table["literature"] = table["literature"].map(_pubmed_ids)
+    rows = rows.assign(num_positive=(rows["sign"] > 0).astype("int8"), num_negative=(rows["sign"] < 0).astype("int8"))
+    rows = rows.sort_values([*pair, "source"], ignore_index=True)
+    by_source = rows.groupby([*pair, "source"], sort=True)[["num_positive", "num_negative", "confidence"]].max().reset_index()
+    table = by_source.groupby(pair, sort=True).agg({"num_positive": "sum", "num_negative": "sum", "confidence": "max"}).reset_index()
+    # Joined by position: both tables are sorted by pair, so that the n-th run of a pair is the n-th edge.
+    table["sources"] = _joined_runs(by_source, pair, "source")
+    table["literature"] = [_pubmed_ids(text) for text in _joined_runs(rows, pair, "literature")]
+    further = FURTHER_SOURCE * table["sources"].str.count(";")
+    table["confidence"] = np.minimum(table["confidence"] + further, MOST_CONFIDENCE).round(6)
     positive, negative = table["num_positive"] > 0, table["num_negative"] > 0
     table["sign"] = np.where(positive == negative, 0, np.where(positive, 1, -1))
     return table[list(PRIOR_DTYPES)].astype(PRIOR_DTYPES)
+
+
+def _joined_runs(rows: pd.DataFrame, pair: list[str], column: str) -> list[str]:
+    """Join a text column by ";" within each run of equal pairs of sorted rows."""
+    starts = np.flatnonzero(~rows.duplicated(pair).to_numpy())
+    texts = rows[column].tolist()
+    return [";".join(texts[start:end]) for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)]

@@ -107,10 +107,11 @@ def require_columns(path: ResourcePath, found: Sequence[object], expected: Seque
 def _check_last_line(path: ResourcePath, name: str, text: str, separator: str, *, quoted: bool) -> None:
     """Raise if the last line has fewer fields than the first: a plain file that was cut off. The parser would fill them with empty text."""
     lines = text.rstrip("\r\n").split("\n")
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    first, last = csv.reader([lines[0], lines[-1]], delimiter=separator, quoting=quoting)
+    first, last = csv.reader([lines[0], lines[-1]], delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     if len(last) < len(first):
-        raise ResourceError(f"{path}: expected {len(first)} fields in every line, found {len(last)} in the last, line {len(lines)}. {fetch_again(name)}")
+        raise ResourceError(
+            f"{path}: expected {len(first)} fields in every line, found {len(last)} in the last, line {len(lines)}. {fetch_again(name)}"
+        )
 
 
 def read_delimited(
