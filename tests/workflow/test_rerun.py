@@ -1,0 +1,76 @@
+"""What a change reruns: exactly what depends on it, with the panel and the basal decoder pinned."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from workflow.conftest import SIMULATION, write_plates
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+NUM_FITS = 2 + 1 + 1 + 1 + 2
+# Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
+ONE_PLATE = {
+    "check_plate": 1, "check": 1, "targets": 1, "quality": 1, "quality_summary": 1, "panel_votes": 1, "panel_consensus": 1, "coexpression_moments": 1, "coexpression": 1,
+    "mask": 1, "embedding": 1, "embedding_map": 1, "basal_roll": 1, "basal_baseline": 1, "conditions": 1, "causal": NUM_FITS, "network": 1, "evaluation": 1, "cascades": 1,
+    "manifest": 1, "report": 1,
+}  # fmt: skip
+AFTER_NETWORK = {"network": 1, "evaluation": 1, "cascades": 1, "report": 1}
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.jobs() == {}
+
+
+def test_a_touched_file_reruns_nothing(finished):
+    (finished.folder / "data" / "plate1.h5ad").touch()
+    assert finished.jobs() == {}
+
+
+def test_changed_counts_rerun_that_plate_and_the_sums(finished, changing):
+    path = changing("data/plate1.h5ad")
+    code = f"""
+import yaml
+from causcade.config import SimulationConfig
+from causcade.simulation import simulate_plate
+simulate_plate(SimulationConfig(**yaml.safe_load({SIMULATION!r})), 1, "plate1", {str(path)!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=finished.environment())
+    assert finished.jobs() == ONE_PLATE
+
+
+def test_an_added_plate_costs_itself_and_the_sums(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
+    assert finished.jobs() == ONE_PLATE
+
+
+def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text() + "\nnetwork: {num_export: 50}\n")
+    assert finished.jobs() == AFTER_NETWORK | {"manifest": 1}
+
+
+def test_an_edited_module_reruns_its_stage_and_what_follows(finished, changing):
+    path = changing("src/causcade/mask.py")
+    path.write_text(path.read_text() + "\nEDITED = 1\n")
+    assert finished.jobs() == {"mask": 1, "causal": NUM_FITS} | AFTER_NETWORK
+
+
+def test_an_edited_comment_reruns_nothing(finished, changing):
+    path = changing("src/causcade/mask.py")
+    path.write_text(path.read_text() + "\n# a remark\n")
+    assert finished.jobs() == {}
+
+
+def test_the_pinned_panel_is_renewed_on_request(finished):
+    jobs = finished.jobs("--forcerun", "panel")
+    assert {"panel", "basal", "embedding_basis"} <= set(jobs)
+    assert jobs["coexpression_moments"] == 2
+
+
+@pytest.mark.parametrize("name", ["report/index.html", "network/edges.parquet", "evaluation/summary.json", "cascades/summary.parquet", "manifest.json"])
+def test_the_deliverables_are_there(finished, name):
+    assert (finished.folder / "results" / "small" / name).stat().st_size > 0
