@@ -1,17 +1,20 @@
 """Residual coexpression from sums: one pass over the cells, exact, additive over plates.
 
-With X (x = log(1 + CP10k) of the panel's genes) and C (covariates with the intercept), the plates keep Sxx = X'X, Sxc = X'C and Scc = C'C. The covariance of the residuals of X
-regressed on C is Sxx - Sxc Scc^-1 Sxc', so the residuals themselves are never formed. Blocks are multiplied in float32 and added in float64.
+With X (x = log(1 + CP10k) of the panel's genes) and C (covariates with the intercept), the plates keep Sxx = X'X, Sxc = X'C and Scc = C'C. The
+covariance of the residuals of X regressed on C is Sxx - Sxc Scc^-1 Sxc', so the residuals themselves are never formed. Each block is centred on
+its own mean and multiplied in float32; what the means contribute is added in float64, so that the float32 rounding is relative to the variance and
+not to the mean square.
 
-Axes: B cells of a block, G genes of the panel, K covariate columns.
+Axes: B cells of a block, S blocks of a plate, G genes of the panel, K covariate columns.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,7 +26,20 @@ from causcade.errors import InputError
 from causcade.files import replacing, zarr_v3
 from causcade.runtime import Progress
 
-__all__ = ["Coexpression", "Moments", "add_moments", "measure_moments", "read_moments", "residual_correlation", "top_partners", "write_coexpression", "write_moments"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Coexpression",
+    "Moments",
+    "add_moments",
+    "measure_moments",
+    "read_moments",
+    "residual_correlation",
+    "top_partners",
+    "write_coexpression",
+    "write_moments",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +60,64 @@ class Moments:
     gene_ids: tuple[str, ...]
 
 
+class _Sums:
+    """Sums over the blocks of one plate; columns of covariates appear as the blocks bring them."""
+
+    def __init__(self, num_genes: int, device: str) -> None:
+        import torch
+
+        self._device = device
+        self._within_GG = torch.zeros((num_genes, num_genes), dtype=torch.float64, device=device)
+        self._means: list[torch.Tensor] = []  # [G] of each block, exactly as subtracted
+        self._halves: list[torch.Tensor] = []  # [G], sum of the centred block + half its share of the mean square
+        self._names: list[str] = []
+        self._sxc_GK, self._scc_KK = np.zeros((num_genes, 0)), np.zeros((0, 0))
+
+    def add(self, x_BG: np.ndarray, c_BK: np.ndarray, names: list[str]) -> None:
+        """Add a block: x float32, covariates float64 with their names."""
+        import torch
+
+        x = torch.from_numpy(x_BG).to(self._device)
+        mean_G = x.mean(dim=0, dtype=torch.float64).float()
+        x -= mean_G
+        self._within_GG += (x.T @ x).double()
+        self._means.append(mean_G.double())
+        # The mean is rounded to float32, so the centred sum is small but not zero.
+        self._halves.append(x.sum(dim=0, dtype=torch.float64) + 0.5 * len(x_BG) * mean_G.double())
+        c = torch.from_numpy(c_BK).to(self._device)
+        sxc = (x.double().T @ c + torch.outer(mean_G.double(), c.sum(dim=0))).cpu().numpy()
+
+        fresh = [name for name in names if name not in self._names]
+        self._names.extend(fresh)
+        self._sxc_GK = np.pad(self._sxc_GK, ((0, 0), (0, len(fresh))))
+        self._scc_KK = np.pad(self._scc_KK, (0, len(fresh)))
+        index = np.array([self._names.index(name) for name in names], dtype=np.intp)
+        self._sxc_GK[:, index] += sxc
+        self._scc_KK[np.ix_(index, index)] += c_BK.T @ c_BK
+
+    def finish(self, num_cells: int, gene_ids: pd.Index) -> Moments:
+        """Return the sums about zero, exactly symmetric; covariate columns in their fixed order."""
+        import torch
+
+        sxx = (self._within_GG + self._within_GG.T) / 2
+        if self._means:
+            between = torch.stack(self._means).T @ torch.stack(self._halves)  # [G, S] @ [S, G]
+            sxx += between + between.T
+        order = np.array(sorted(range(len(self._names)), key=lambda number: _column_order(self._names[number])), dtype=np.intp)
+        return Moments(
+            sxx_GG=sxx.cpu().numpy(),
+            sxc_GK=self._sxc_GK[:, order],
+            scc_KK=self._scc_KK[np.ix_(order, order)],
+            covariates=tuple(self._names[number] for number in order),
+            num_cells=num_cells,
+            gene_ids=tuple(gene_ids),
+        )
+
+
 def measure_moments(
     store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame, *, block_cells: int, backend: Backend = "auto"
 ) -> Moments:
-    """Sums of one plate.
+    """Measure the sums of one plate.
 
     Parameters
     ----------
@@ -56,39 +126,32 @@ def measure_moments(
     gene_ids
         Genes of the panel [G]; absent ones count as zero.
     terms
-        Covariates.
+        Section `covariates.terms`.
     roles
         `cell_cycle.parquet`.
-    """
-    import torch
+    block_cells
+        Cells read at a time; changes the sums by rounding only.
+    backend
+        Where the blocks are multiplied.
 
-    device = torch_device(backend)
-    num_genes = len(gene_ids)
-    sxx = torch.zeros((num_genes, num_genes), dtype=torch.float64, device=device)
-    names: list[str] = []
-    sxc, scc = np.zeros((num_genes, 0)), np.zeros((0, 0))
+    Raises
+    ------
+    InputError
+        If a term is no column of the cells, or has values that are missing or infinite.
+    """
+    sums = _Sums(len(gene_ids), torch_device(backend))
     progress = Progress(store.num_cells, "cells")
     columns = store.var.index.get_indexer(gene_ids)
     present = np.flatnonzero(columns >= 0)
     totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
     for rows, counts in store.iter_counts(block_cells):
         x_BF = log_normalise(counts, totals[rows])
-        c_BK, block_names = design(store.obs.iloc[rows], cell_cycle_scores(x_BF, store.var.index, roles), terms)
-        x_BG = np.zeros((len(rows), num_genes), dtype=np.float32)
+        c_BK, names = design(store.obs.iloc[rows], cell_cycle_scores(x_BF, store.var.index, roles), terms)
+        x_BG = np.zeros((len(rows), len(gene_ids)), dtype=np.float32)
         x_BG[:, present] = x_BF[:, columns[present]].toarray()
-        block = torch.from_numpy(x_BG).to(device)
-        sxx += (block.T @ block).double()
-        fresh = [name for name in block_names if name not in names]
-        names.extend(fresh)
-        sxc, scc = np.pad(sxc, ((0, 0), (0, len(fresh)))), np.pad(scc, (0, len(fresh)))
-        index = np.array([names.index(name) for name in block_names])
-        sxc[:, index] += x_BG.T.astype(np.float64) @ c_BK
-        scc[np.ix_(index, index)] += c_BK.T @ c_BK
+        sums.add(x_BG, c_BK, names)
         progress.advance(len(rows))
-    order = np.array(sorted(range(len(names)), key=lambda number: _column_order(names[number])), dtype=np.intp)
-    names = [names[number] for number in order]
-    sxc, scc = sxc[:, order], scc[np.ix_(order, order)]
-    return Moments(sxx_GG=sxx.cpu().numpy(), sxc_GK=sxc, scc_KK=scc, covariates=tuple(names), num_cells=store.num_cells, gene_ids=tuple(gene_ids))
+    return sums.finish(store.num_cells, gene_ids)
 
 
 def _column_order(name: str) -> tuple[bool, bool, str]:
@@ -108,27 +171,36 @@ def add_moments(parts: Iterable[Moments]) -> Moments:
     """
     total: Moments | None = None
     for part in parts:
-        if total is None:
-            total = part
-            continue
-        if part.gene_ids != total.gene_ids:
-            raise InputError("moments: expected plates with one gene panel, found two. Delete the older moments; the panel was renewed after them.")
-        names = sorted(set(total.covariates) | set(part.covariates), key=_column_order)
-        terms = {name for name in names if "=" not in name}
-        mixed = sorted({name.split("=", 1)[0] for name in names if "=" in name} & terms)
-        if mixed:
-            raise InputError(f"covariates.terms: expected {mixed[0]!r} to be a number on every plate or text on every plate, found both. Make the column alike in all files.")
-        sxc, scc = np.zeros((len(part.gene_ids), len(names))), np.zeros((len(names), len(names)))
-        for source in (total, part):
-            index = np.array([names.index(name) for name in source.covariates])
-            sxc[:, index] += source.sxc_GK
-            scc[np.ix_(index, index)] += source.scc_KK
-        total = Moments(
-            sxx_GG=total.sxx_GG + part.sxx_GG, sxc_GK=sxc, scc_KK=scc, covariates=tuple(names), num_cells=total.num_cells + part.num_cells, gene_ids=part.gene_ids
-        )
+        total = part if total is None else _add(total, part)
     if total is None:
         raise InputError("moments: expected sums of at least one plate, found none. Give a plate table with a plate.")
     return total
+
+
+def _add(first: Moments, second: Moments) -> Moments:
+    """Sum of two."""
+    if first.gene_ids != second.gene_ids:
+        raise InputError("moments: expected plates with one gene panel, found two. Delete the older moments; the panel was renewed after them.")
+    names = sorted(set(first.covariates) | set(second.covariates), key=_column_order)
+    mixed = sorted({name.split("=", 1)[0] for name in names if "=" in name} & {name for name in names if "=" not in name})
+    if mixed:
+        raise InputError(
+            f"covariates.terms: expected {mixed[0]!r} to be a number on every plate or text on every plate, found both. "
+            "Make the column alike in all files."
+        )
+    sxc_GK, scc_KK = np.zeros((len(first.gene_ids), len(names))), np.zeros((len(names), len(names)))
+    for part in (first, second):
+        index = np.array([names.index(name) for name in part.covariates], dtype=np.intp)  # none on a plate without cells
+        sxc_GK[:, index] += part.sxc_GK
+        scc_KK[np.ix_(index, index)] += part.scc_KK
+    return Moments(
+        sxx_GG=first.sxx_GG + second.sxx_GG,
+        sxc_GK=sxc_GK,
+        scc_KK=scc_KK,
+        covariates=tuple(names),
+        num_cells=first.num_cells + second.num_cells,
+        gene_ids=first.gene_ids,
+    )
 
 
 def write_moments(path: str | Path, moments: Moments) -> None:
@@ -140,9 +212,9 @@ def write_moments(path: str | Path, moments: Moments) -> None:
             sxx_upper=moments.sxx_GG[upper],
             sxc=moments.sxc_GK,
             scc=moments.scc_KK,
-            covariates=np.array(moments.covariates),
+            covariates=np.array(moments.covariates, dtype=np.str_),
             num_cells=np.int64(moments.num_cells),
-            gene_ids=np.array(moments.gene_ids),
+            gene_ids=np.array(moments.gene_ids, dtype=np.str_),
         )
 
 
@@ -160,7 +232,7 @@ def read_moments(path: str | Path) -> Moments:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coexpression:
-    """Result: residual and raw correlations [G, G] (0 for constant genes, 1 on the diagonal of others), mean, sd and residual sd of x [G]."""
+    """Residual and raw correlations [G, G] (0 for constant genes, 1 on the diagonal of others); mean, sd, residual sd of x [G] (divisor: cells)."""
 
     correlation_GG: np.ndarray
     raw_correlation_GG: np.ndarray
@@ -187,6 +259,9 @@ def _correlation(covariance_GG: np.ndarray, square_G: np.ndarray) -> tuple[np.nd
 def residual_correlation(moments: Moments) -> Coexpression:
     """Correlate the residuals of all genes on the covariates, from the sums.
 
+    Equals fitting each gene on the covariates by least squares and correlating what is left, without forming it. Collinear covariates are left out in
+    the order of the columns (intercept, numbers, levels by name).
+
     Raises
     ------
     InputError
@@ -198,7 +273,10 @@ def residual_correlation(moments: Moments) -> Coexpression:
     if dropped:
         logger.info("collinear covariates left out: %s", ", ".join(dropped))
     if moments.num_cells <= len(names):
-        raise InputError(f"coexpression: expected more cells than covariates, found {moments.num_cells} cells and {len(names)} covariates. Give more cells, or fewer covariates.")
+        raise InputError(
+            f"coexpression: expected more cells than covariates, found {moments.num_cells} cells and {len(names)} covariates. "
+            "Give more cells, or fewer covariates."
+        )
     n = float(moments.num_cells)
     intercept = moments.covariates.index(INTERCEPT)
     mean_G = moments.sxc_GK[:, intercept] / n
@@ -221,49 +299,64 @@ def residual_correlation(moments: Moments) -> Coexpression:
     )
 
 
-def top_partners(correlation_GG: np.ndarray, genes: list[str], num_partners: int) -> pd.DataFrame:
-    """Best partners of each gene by \\|r\\|, without sorting whole rows.
+def _block_partners(block_BG: np.ndarray, start: int, usable_G: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Each usable gene of a block of rows, which starts at gene `start`, with its `count` strongest partners in order."""
+    rows = np.arange(len(block_BG))
+    strength = np.where(usable_G[None, :], np.abs(block_BG), -1.0)
+    strength[rows, start + rows] = -1.0
+    threshold = -np.partition(-strength, count - 1, axis=1)[:, count - 1]
+    for row in rows[usable_G[start : start + len(block_BG)]]:
+        candidates = np.flatnonzero((strength[row] >= threshold[row]) & (strength[row] >= 0))
+        yield start + int(row), candidates[np.lexsort((candidates, -strength[row, candidates]))][:count]
 
-    Ties are broken by gene order. Genes without variance have no partners and are nobody's partner.
+
+def top_partners(correlation_GG: np.ndarray, genes: list[str], num_partners: int) -> pd.DataFrame:
+    """Find the best partners of each gene by absolute correlation, without sorting whole rows.
+
+    Ties are broken by gene order. Genes without variance (0 on the diagonal) have no partners and are nobody's partner.
+
+    Parameters
+    ----------
+    correlation_GG
+        Symmetric, from :func:`residual_correlation`.
+    genes
+        Names of the genes [G].
+    num_partners
+        Most partners per gene.
 
     Returns
     -------
     pandas.DataFrame
-        gene, partner, correlation, rank (1 = strongest), in gene order.
+        gene, partner, correlation (float32), rank (int32; 1 = strongest), in gene order.
     """
     num = len(genes)
     count = min(num_partners, num - 1)
-    usable = np.diag(correlation_GG) > 0
-    rows_of, partner_of, value_of, rank_of = [], [], [], []
-    for start in range(0, num, PARTNER_ROWS):
-        block = correlation_GG[start : start + PARTNER_ROWS]
-        strength = np.where(usable[None, :], np.abs(block), -1.0)
-        rows = np.arange(len(block))
-        strength[rows, start + rows] = -1.0
-        if count < num:
-            threshold = -np.partition(-strength, count - 1, axis=1)[:, count - 1] if count else np.zeros(len(block))
-        for row in rows[usable[start : start + len(block)]]:
-            candidates = np.flatnonzero((strength[row] >= threshold[row]) & (strength[row] >= 0))
-            chosen = candidates[np.lexsort((candidates, -strength[row, candidates]))][:count]
-            rows_of.append(np.full(len(chosen), start + row))
-            partner_of.append(chosen)
-            value_of.append(block[row, chosen])
-            rank_of.append(np.arange(1, len(chosen) + 1))
+    usable_G = np.diag(correlation_GG) > 0
+    found: list[tuple[int, np.ndarray]] = []
+    if count > 0:
+        for start in range(0, num, PARTNER_ROWS):
+            found.extend(_block_partners(correlation_GG[start : start + PARTNER_ROWS], start, usable_G, count))
+    sizes = [len(partners) for _, partners in found]
+    gene = np.repeat(np.array([row for row, _ in found], dtype=np.intp), sizes)
+    partner = np.concatenate([np.zeros(0, dtype=np.intp), *(partners for _, partners in found)])
     names = np.array(genes, dtype=object)
-    if not rows_of:
-        return pd.DataFrame({"gene": [], "partner": [], "correlation": np.zeros(0, np.float32), "rank": np.zeros(0, np.int32)})
+    rank = np.concatenate([np.zeros(0, dtype=np.int32), *(np.arange(1, size + 1, dtype=np.int32) for size in sizes)])
     return pd.DataFrame(
         {
-            "gene": names[np.concatenate(rows_of)],
-            "partner": names[np.concatenate(partner_of)],
-            "correlation": np.concatenate(value_of).astype(np.float32),
-            "rank": np.concatenate(rank_of).astype(np.int32),
+            "gene": pd.Series(names[gene], dtype=str),
+            "partner": pd.Series(names[partner], dtype=str),
+            "correlation": correlation_GG[gene, partner].astype(np.float32),
+            "rank": rank,
         }
     )
 
 
 def write_coexpression(path: str | Path, result: Coexpression) -> None:
-    """Write `coexpression.zarr`: correlation, raw_correlation [G, G] float32; mean, sd, residual_sd [G] float64; attributes num_cells, covariates, dropped_covariates."""
+    """Write `coexpression.zarr`.
+
+    Arrays correlation and raw_correlation [G, G] float32, mean, sd and residual_sd [G] float64 (natural log units); attributes num_cells, covariates,
+    dropped_covariates.
+    """
     import zarr
 
     with replacing(path) as temporary, zarr_v3():
