@@ -1,0 +1,189 @@
+"""All fits of a run: what each is trained on, with which settings, and what held-out fits predict.
+
+main       everything
+noprior    main, but the prior does not lower any penalty
+edgenull*  responses of each gene permuted among perturbations;   labelnull*  target sets permuted among perturbations
+boot*      perturbations drawn with replacement
+drugs*     a fold of perturbations held out, predicted from their listed targets
+line_*     a cell line held out, predicted from the same perturbations in the other lines
+
+Nulls and bootstraps use no prior either: they are compared with `noprior`, and a penalty that knows the curated edges would hand them to a null too.
+Each starts from the effects of perturbations, so shared responses, seen targets and the typical effect are estimated anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from causcade.causal.fit import CausalFit, FloatArray, assemble_fit, empty_fit
+from causcade.causal.problem import gene_positions, make_problem
+from causcade.causal.training import train
+from causcade.config import CausalConfig
+from causcade.errors import InputError
+from causcade.responses import (
+    DrugEffects,
+    Responses,
+    aggregate,
+    bootstrap,
+    drug_folds,
+    edge_null,
+    hold_out_drugs,
+    hold_out_line,
+    label_null,
+)
+
+__all__ = ["fit_causal", "fit_names", "responses_for_fit", "run_fit", "settings_for_fit"]
+
+logger = logging.getLogger("causcade")
+
+MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
+NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
+
+
+def fit_names(settings: CausalConfig) -> list[str]:
+    """Names of all fits that the settings ask for, in a fixed order."""
+    numbered = {"edgenull": settings.edge_nulls, "labelnull": settings.label_nulls, "boot": settings.bootstraps, "drugs": settings.drug_folds}
+    names = ["main", "noprior", *(f"{name}{i}" for name, num in numbered.items() for i in range(num))]
+    return names + [f"line_{line}" for line in settings.held_out_lines]
+
+
+def settings_for_fit(name: str, settings: CausalConfig) -> CausalConfig:
+    """Take the prior out of the settings of `noprior`, nulls and bootstraps."""
+    return settings.model_copy(update={"prior_strength": 0.0}) if name.startswith(NO_PRIOR) else settings
+
+
+def responses_for_fit(name: str, responses: Responses, settings: CausalConfig, *, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
+    """Training effects of one fit, and the held-out ones (None where nothing is held out).
+
+    Raises
+    ------
+    InputError
+        For a name that is not among :func:`fit_names`, or a cell line that is not there.
+    """
+    if name not in fit_names(settings):
+        raise InputError(f"fit: expected one of {', '.join(fit_names(settings))}, found {name!r}. Correct the name.")
+    if name.startswith("line_"):
+        training, held_out = (aggregate(part) for part in hold_out_line(responses, name.removeprefix("line_")))
+        return training, held_out
+    effects = aggregate(responses)
+    kind = name.rstrip("0123456789")
+    rng = np.random.default_rng([seed, zlib.crc32((kind if kind == "drugs" else name).encode())])  # all folds come from one split
+    match kind:
+        case "edgenull":
+            return edge_null(effects, rng), None
+        case "labelnull":
+            return label_null(effects, rng), None
+        case "boot":
+            return bootstrap(effects, rng), None
+        case "drugs":
+            if not (effects.num_targets_D > 0).any():
+                logger.warning("no perturbation has a target in the panel, so none can be held out")
+                return effects, None
+            return hold_out_drugs(effects, drug_folds(effects, settings.drug_folds, rng)[int(name.removeprefix("drugs"))])
+        case _:
+            return effects, None
+
+
+def fit_causal(
+    effects: DrugEffects | Responses, edges: pd.DataFrame, settings: CausalConfig, *, seed: int, device: str = "cpu", checkpoint: Path | None = None
+) -> CausalFit:
+    """Fit the causal module.
+
+    Parameters
+    ----------
+    effects
+        Effects of perturbations, or responses of conditions, which are aggregated first.
+    edges
+        Candidate edges: regulator, target, prior_confidence. W has their order.
+    settings
+        Section `causal`.
+    seed
+        Of first values, edge dropout and batches.
+    device
+        torch device, such as ``"cpu"`` or ``"cuda:0"``.
+    checkpoint
+        File to save the state to and to resume from.
+
+    Returns
+    -------
+    CausalFit
+        With all weights 0, and a warning in the log, when no perturbation has a target in the panel.
+
+    Raises
+    ------
+    InputError
+        For an empty or damaged table of edges, or a loss that is not finite.
+    """
+    effects = aggregate(effects) if isinstance(effects, Responses) else effects
+    genes = effects.genes["gene"].astype(str).tolist()
+    problem = make_problem(effects, edges, settings)
+    if problem is None:
+        logger.warning(
+            "no perturbation has a known target in the panel: no edge can be learnt and every weight is 0. "
+            "Give a table `perturbation.targets`, or set `causal.unknown_targets: learn`."
+        )
+        return empty_fit(genes, *gene_positions(edges, effects.genes), settings.num_hops)
+    trained = train(problem, len(genes), settings, seed=seed, device=torch.device(device), checkpoint=checkpoint)
+    return assemble_fit(problem, trained, genes, settings.num_hops)
+
+
+def run_fit(
+    name: str, responses: Responses, edges: pd.DataFrame, settings: CausalConfig, *, seed: int, device: str = "cpu", checkpoint: Path | None = None
+) -> CausalFit:
+    """One named fit, with its data, its settings and, where something is held out, its predictions."""
+    training, held_out = responses_for_fit(name, responses, settings, seed=seed)
+    fit = fit_causal(training, edges, settings_for_fit(name, settings), seed=seed, device=device, checkpoint=checkpoint)
+    if held_out is None:
+        return fit
+    predict = _predict_line if name.startswith("line_") else _predict_drugs
+    return replace(fit, held_out=_held_out_table(fit, training, held_out, predict(fit, training, held_out)))
+
+
+def _held_out_table(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, predicted: dict[str, FloatArray]) -> pd.DataFrame:
+    mean_G = training.effect_DG.mean(axis=0)
+    frames = [
+        pd.DataFrame({"perturbation": name, "gene": fit.genes, "predicted": predicted[name], "observed": observed_G, "training_mean": mean_G})
+        for name, observed_G in zip(held_out.table["perturbation"], held_out.effect_DG, strict=True)
+        if name in predicted
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else fit.held_out
+
+
+def _predict_line(fit: CausalFit, training: DrugEffects, held_out: DrugEffects) -> dict[str, FloatArray]:
+    """Prediction of the other lines for the perturbations that took part."""
+    total_DG = fit.predict().total
+    asked = set(held_out.table["perturbation"]) & set(training.table["perturbation"])
+    return {name: total_DG[d] for d, name in enumerate(fit.perturbations) if name in asked}
+
+
+def _predict_drugs(fit: CausalFit, training: DrugEffects, held_out: DrugEffects) -> dict[str, FloatArray]:
+    """Network part of the prediction: a typical direct effect on each listed target, propagated.
+
+    The typical effect of a sign is the median of the direct effects that the fit learnt for links of that sign; with fewer than five, it is the
+    typical effect of the whole screen, and 0 where the sign is unknown.
+    """
+    of_sign = _effect_of_sign(fit, training)
+    direct_DG = np.zeros(held_out.effect_DG.shape, np.float32)
+    for sign, effect in of_sign.items():
+        direct_DG[held_out.is_target_DG & (held_out.sign_DG == sign)] = effect
+    predicted_DG = np.sum(fit.propagate(direct_DG), axis=0)
+    return dict(zip(held_out.table["perturbation"], predicted_DG, strict=True))
+
+
+def _effect_of_sign(fit: CausalFit, training: DrugEffects) -> dict[int, float]:
+    row = {name: d for d, name in enumerate(training.table["perturbation"])}
+    listed_S = fit.direct_is_target_S
+    rows = np.array([row[name] for name in fit.perturbations], dtype=np.int64)
+    sign_S = training.sign_DG[rows[fit.direct_drug_S[listed_S]], fit.direct_gene_S[listed_S]] if len(rows) else np.zeros(0, np.int8)
+    effects = {}
+    for sign in (-1, 0, 1):
+        of_sign = fit.direct_S[listed_S][sign_S == sign]
+        effects[sign] = float(np.median(of_sign)) if len(of_sign) >= MIN_LINKS else sign * fit.typical_effect
+    return effects

@@ -1,0 +1,312 @@
+"""Fitting the causal module: Adam with a proximal L1, edge dropout, and a bound on the spectral radius.
+
+Axes: G genes, D perturbations, E edges, S entries of the direct effects, F shared factors, R rank.
+
+Loss, divided by D G: half the squared residuals, each weighted by 1 / (s^2 + tau_g^2), plus the normal priors of direct effects and shared loadings.
+The L1 penalty of an edge is l1 * sqrt(1 + information) * (1 - prior_strength * confidence) * (factor of its regulator). The information of an edge,
+sum_d a_source,d^2 / (s^2 + tau^2) with a the network part of the prediction, is the precision with which the screen determines it, so that `l1` is a
+threshold in standard errors, the same for genes of any scale. tau_g^2, the information and the regulator factors are renewed every 25 steps.
+
+Adam gives few exact zeros and the threshold moves with its step: the number of nonzero edges is no estimate of sparsity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from causcade.causal.operator import Pattern, SpectralProbe, low_rank_values, neumann_sum
+from causcade.causal.problem import Problem
+from causcade.config import CausalConfig
+from causcade.errors import InputError
+from causcade.files import replacing
+from causcade.runtime import Progress
+
+__all__ = ["Trained", "train"]
+
+logger = logging.getLogger("causcade")
+
+REFRESH_STEPS = 25
+CHECKPOINT_STEPS = 50
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+SHARED_SD = 0.5  # prior standard deviation of a shared loading
+START_TAU, MIN_TAU_SHARE, MAX_TAU = 0.06, 0.3, 1.0  # the least tau is a share of the median standard error
+LOW_RANK_START = 0.3
+CLEAR_Z = 1.0  # an edge beyond counts for its regulator
+HIERARCHY_EDGES = 20.0  # edges' worth of prior on the share of clear edges of a regulator
+HIERARCHY_RANGE = (0.5, 2.0)
+FINAL_POWER_STEPS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Result of :func:`train`, on the CPU: edge values, information and L1 factors [E], direct effects [S], shared loadings [F, G], tau [G]."""
+
+    value_E: Tensor
+    information_E: Tensor
+    direct_S: Tensor
+    loading_FG: Tensor
+    tau_G: Tensor
+    spectral_radius: float
+    metrics: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int, device: torch.device, checkpoint: Path | None = None
+) -> Trained:
+    """Fit W, the direct effects and the shared loadings.
+
+    Parameters
+    ----------
+    problem
+        Data of the fit.
+    num_genes
+        Length of the gene axis.
+    settings
+        Section `causal`.
+    seed
+        Of the first values, edge dropout and the order of perturbations; equal on all ranks.
+    device
+        Where to compute.
+    checkpoint
+        File to save the state to and to resume from; a state of other data or settings is refused. It is left for the caller to remove.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite, or the checkpoint belongs to another fit.
+    """
+    trainer = _Trainer(problem, num_genes, settings, seed, device)
+    if checkpoint is not None and checkpoint.exists():
+        trainer.load(checkpoint)
+    progress = Progress(settings.num_steps, "steps")
+    progress.done = trainer.step
+    while trainer.step < settings.num_steps:
+        trainer.advance()
+        progress.advance()
+        if checkpoint is not None and (trainer.step % CHECKPOINT_STEPS == 0 or trainer.step == settings.num_steps):
+            trainer.save(checkpoint)
+    return trainer.finish()
+
+
+class _Trainer:
+    """State of a fit, and one step of it."""
+
+    def __init__(self, problem: Problem, num_genes: int, settings: CausalConfig, seed: int, device: torch.device) -> None:
+        self.settings, self.step, self.metrics = settings, 0, list[dict[str, float]]()
+        self.fingerprint = _fingerprint(problem, settings, seed)
+        self.generator = torch.Generator().manual_seed(seed)  # on the CPU, so that the draws do not depend on the device
+        self.pattern = Pattern(problem.target_E, problem.source_E, num_genes, device)
+        self.device = device
+        self._place(problem)
+        self.parameters = self._start(problem)
+        self.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in self.parameters.items()}
+        self.tau2_G1 = torch.full((num_genes, 1), START_TAU**2, device=device)
+        self.information_E = torch.zeros(self.pattern.num_edges, device=device)
+        self.l1_E = torch.zeros(self.pattern.num_edges, device=device)
+        self.l1_direct_S = torch.zeros(len(problem.start_S), device=device)
+        self.probe = SpectralProbe(num_genes, self.generator, device)
+        self.num_projected = 0
+
+    def _place(self, problem: Problem) -> None:
+        """Move the data to the device."""
+
+        def as_tensor(array: npt.NDArray[Any]) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(array), device=self.device)
+
+        self.effect_GD, self.se2_GD = as_tensor(problem.effect_GD), as_tensor(problem.se_GD) ** 2
+        self.free_GD = as_tensor(~problem.is_target_GD).float()
+        self.observed_GD = as_tensor(~problem.is_hidden_GD) * as_tensor(problem.weight_D)
+        self.strength_FD = as_tensor(problem.strength_DF.T)
+        self.gene_S, self.drug_S = as_tensor(problem.support_gene_S), as_tensor(problem.support_drug_S)
+        self.anchor_S, self.anchor_precision_S = as_tensor(problem.anchor_S), as_tensor(problem.anchor_precision_S)
+        self.is_target_S, self.weight_S = as_tensor(problem.support_is_target_S), as_tensor(problem.weight_D)[self.drug_S]
+        self.penalty_share_E = 1 - self.settings.prior_strength * as_tensor(problem.confidence_E)
+        self.least_tau2 = float((MIN_TAU_SHARE * np.median(problem.se_GD)) ** 2)
+        self.scale = 1.0 / self.effect_GD.numel()
+
+    def _start(self, problem: Problem) -> dict[str, Tensor]:
+        num_genes, rank = self.pattern.num_genes, self.settings.rank
+        parameters = {
+            "direct_S": torch.as_tensor(problem.start_S, device=self.device).clone(),
+            "loading_FG": torch.zeros(len(self.strength_FD), num_genes, device=self.device),
+        }
+        if self.settings.parameters == "per_edge":
+            parameters["value_E"] = torch.zeros(self.pattern.num_edges, device=self.device)
+        else:
+            for name in ("left_GR", "right_GR"):
+                parameters[name] = (torch.randn(num_genes, rank, generator=self.generator) * LOW_RANK_START / rank**0.5).to(self.device)
+        return {name: value.requires_grad_() for name, value in parameters.items()}
+
+    def values(self) -> Tensor:
+        """W on the edges, [E]."""
+        if self.settings.parameters == "per_edge":
+            return self.parameters["value_E"]
+        return low_rank_values(self.parameters["left_GR"], self.parameters["right_GR"], self.pattern)
+
+    def predict(self, value_E: Tensor, drugs: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Network part and whole prediction of some perturbations, both [G, D]."""
+        direct_GD = torch.zeros_like(self.effect_GD).index_put((self.gene_S, self.drug_S), self.parameters["direct_S"])[:, drugs].contiguous()
+        network_GD = neumann_sum(value_E, direct_GD, self.pattern, self.settings.num_hops)
+        shared_GD = self.parameters["loading_FG"].T @ self.strength_FD[:, drugs]
+        return network_GD, network_GD + shared_GD * self.free_GD[:, drugs]
+
+    def loss(self, value_E: Tensor, drugs: Tensor | slice, share: float) -> tuple[Tensor, Tensor]:
+        """Return the data loss of some perturbations, scaled up to all, and the smooth penalties."""
+        _, predicted_GD = self.predict(value_E, drugs)
+        weight_GD = self.observed_GD[:, drugs] / (self.se2_GD[:, drugs] + self.tau2_G1)
+        data = 0.5 * (weight_GD * (self.effect_GD[:, drugs] - predicted_GD) ** 2).sum() / share
+        anchor = (self.weight_S * self.anchor_precision_S * (self.parameters["direct_S"] - self.anchor_S) ** 2).sum()
+        smooth = 0.5 * (anchor + (self.parameters["loading_FG"] ** 2).sum() / SHARED_SD**2)
+        return data * self.scale, smooth * self.scale
+
+    def advance(self) -> None:
+        """One step."""
+        settings = self.settings
+        if self.step >= settings.l1_start and (self.step - settings.l1_start) % REFRESH_STEPS == 0:
+            self.refresh()
+        drugs, share = self._batch()
+        values_E = self.values()
+        kept_E = (torch.rand(self.pattern.num_edges, generator=self.generator) >= settings.edge_dropout).to(self.device)
+        data, smooth = self.loss(values_E * kept_E / (1 - settings.edge_dropout), drugs, share)
+        penalty = self.scale * ((self.l1_E * values_E.abs()).sum() + (self.l1_direct_S * self.parameters["direct_S"].abs()).sum())
+        low_rank = settings.parameters == "low_rank"  # its penalty cannot be a proximal step: an edge is no parameter there
+        edge_penalty = self.scale * (self.l1_E * values_E.abs()).sum() if low_rank else 0.0
+        total = data + smooth + edge_penalty
+        if not bool(torch.isfinite(total)):
+            raise InputError(f"causal: expected a finite loss, found {float(total.detach())} at step {self.step}. Lower `causal.learning_rate`.")
+        gradients = torch.autograd.grad(total, list(self.parameters.values()))
+        with torch.no_grad():
+            for (name, value), gradient in zip(self.parameters.items(), gradients, strict=True):
+                self._adam(name, value, gradient)
+            radius, projected = self._project()
+        data_loss, all_penalties = float(data.detach()), float((smooth + penalty).detach())
+        self.metrics.append(
+            {
+                "step": self.step, "loss": data_loss + all_penalties, "data_loss": data_loss, "penalty": all_penalties,
+                "spectral_radius": radius, "projected": float(projected), "off_target_mass": self._off_target_mass(),
+            }
+        )  # fmt: skip
+        self.step += 1
+
+    def _batch(self) -> tuple[Tensor | slice, float]:
+        """Perturbations of this step, and their share of all."""
+        num_drugs, size = self.effect_GD.shape[1], self.settings.batch_perturbations
+        if size >= num_drugs:
+            return slice(None), 1.0
+        return torch.randperm(num_drugs, generator=self.generator)[:size].sort().values.to(self.device), size / num_drugs
+
+    def _adam(self, name: str, value: Tensor, gradient: Tensor) -> None:
+        """Adam step with cosine decay, then soft threshold in Adam's own metric where the parameter has an L1 penalty."""
+        first, second = self.moments[name]
+        first.mul_(BETA_1).add_(gradient, alpha=1 - BETA_1)
+        second.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        rate = self.settings.learning_rate * 0.5 * (1 + float(np.cos(np.pi * self.step / self.settings.num_steps)))
+        size = (second / (1 - BETA_2 ** (self.step + 1))).sqrt_().add_(EPSILON)
+        value.sub_(rate / (1 - BETA_1 ** (self.step + 1)) * first / size)
+        l1 = {"value_E": self.l1_E, "direct_S": self.l1_direct_S}.get(name)
+        if l1 is not None and self.step >= self.settings.l1_start:
+            value.copy_(torch.sign(value) * (value.abs() - rate * self.scale * l1 / size).clamp_min(0))
+
+    def _project(self, num_steps: int | None = None) -> tuple[float, bool]:
+        """Shrink the parameters of W when its spectral radius is beyond the bound; the radius before, and whether it was."""
+        values_E, bound = self.values().detach(), self.settings.max_spectral_radius
+        radius = self.probe.measure(self.pattern, values_E, num_steps=num_steps) if num_steps else self.probe.measure(self.pattern, values_E)
+        if radius <= bound:
+            return radius, False
+        self.num_projected += 1
+        if self.settings.parameters == "per_edge":
+            self.parameters["value_E"].mul_(bound / radius)
+        else:
+            for name in ("left_GR", "right_GR"):
+                self.parameters[name].mul_((bound / radius) ** 0.5)
+        return radius, True
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Renew tau, the information of each edge, and the L1 weights."""
+        value_E = self.values()
+        network_GD, predicted_GD = self.predict(value_E, slice(None))
+        counted_GD = self.observed_GD * self.free_GD
+        excess_GD = (self.effect_GD - predicted_GD) ** 2 - self.se2_GD
+        estimate_G1 = (excess_GD * counted_GD).sum(dim=1, keepdim=True) / counted_GD.sum(dim=1, keepdim=True).clamp_min(1)
+        self.tau2_G1 = (0.5 * self.tau2_G1 + 0.5 * estimate_G1).clamp(self.least_tau2, MAX_TAU**2)
+        precision_GD = 1 / (self.se2_GD + self.tau2_G1)
+        self.information_E = self.pattern.sampled_product(counted_GD * precision_GD, network_GD**2)
+        z_E = value_E.abs() * self.information_E.sqrt()
+        self.l1_E = self.settings.l1 * (self.information_E + 1).sqrt() * self.penalty_share_E * self._source_factor(z_E)
+        self.l1_direct_S = self.settings.l1_direct * precision_GD[self.gene_S, self.drug_S].sqrt() * self.weight_S * ~self.is_target_S
+
+    def _source_factor(self, z_E: Tensor) -> Tensor:
+        """L1 factor of each edge from the share of clear edges of its regulator, [E]; from the data only, never from a prior."""
+        source_E, num_genes = self.pattern.source_E, self.pattern.num_genes
+        clear_G = torch.zeros(num_genes, device=self.device).index_add_(0, source_E, (z_E > CLEAR_Z).float())
+        count_G = torch.bincount(source_E, minlength=num_genes).float()
+        typical = clear_G.sum() / count_G.sum()
+        if float(typical) == 0.0:
+            return torch.ones_like(z_E)
+        share_G = (clear_G + HIERARCHY_EDGES * typical) / (count_G + HIERARCHY_EDGES)
+        factor_G = (1 + self.settings.source_hierarchy * (typical / share_G).log()).clamp(*HIERARCHY_RANGE)
+        return factor_G[source_E]
+
+    def _off_target_mass(self) -> float:
+        """Sum of direct effects outside listed targets, as a share of that on them (0 where there is no support outside)."""
+        size_S = self.parameters["direct_S"].detach().abs()
+        on = float((size_S * self.is_target_S).sum())
+        off = float((size_S * ~self.is_target_S).sum())
+        return off / on if on > 0 else 0.0
+
+    def finish(self) -> Trained:
+        """Renew the information, check the bound with a long power iteration, and hand out the result."""
+        with torch.no_grad():
+            radius, projected = self._project(FINAL_POWER_STEPS)
+            self.refresh()
+        if self.num_projected:
+            logger.info("spectral radius was bounded in %d of %d steps", self.num_projected, self.settings.num_steps)
+        final = min(radius, self.settings.max_spectral_radius) if projected else radius
+        return Trained(
+            value_E=self.values().detach().cpu(), information_E=self.information_E.cpu(), direct_S=self.parameters["direct_S"].detach().cpu(),
+            loading_FG=self.parameters["loading_FG"].detach().cpu(), tau_G=self.tau2_G1.sqrt().squeeze(1).cpu(), spectral_radius=final,
+            metrics=self.metrics,
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on."""
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("fingerprint", "step", "num_projected", "metrics", *_STATE_TENSORS)}
+        state |= {"parameters": self.parameters, "moments": self.moments, "generator": self.generator.get_state()}
+        state |= {"probe": self.probe.vector_G1, "probe_is_warm": self.probe.is_warm}
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Resume from a file of :meth:`save`."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["fingerprint"] != self.fingerprint:
+            raise InputError(f"{path}: expected a checkpoint of these data and settings, found one of another fit. Delete the file and run again.")
+        self.step, self.num_projected, self.metrics = state["step"], state["num_projected"], state["metrics"]
+        for name in _STATE_TENSORS:
+            setattr(self, name, state[name].to(self.device))
+        self.parameters = {name: value.detach().to(self.device).requires_grad_() for name, value in state["parameters"].items()}
+        self.moments = {name: (first.to(self.device), second.to(self.device)) for name, (first, second) in state["moments"].items()}
+        self.generator.set_state(state["generator"])
+        self.probe.vector_G1, self.probe.is_warm = state["probe"].to(self.device), state["probe_is_warm"]
+        logger.info("resumed from step %d of %d", self.step, self.settings.num_steps)
+
+
+_STATE_TENSORS = ("tau2_G1", "information_E", "l1_E", "l1_direct_S")
+
+
+def _fingerprint(problem: Problem, settings: CausalConfig, seed: int) -> str:
+    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {problem.perturbations}".encode())
+    data = (problem.effect_GD, problem.se_GD, problem.is_hidden_GD, problem.weight_D, problem.anchor_S)
+    for array in (*data, problem.target_E, problem.source_E, problem.confidence_E):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
