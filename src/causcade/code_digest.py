@@ -1,7 +1,8 @@
 """A digest of the code behind a stage, so that an edited module reruns that stage and what depends on it.
 
-Snakemake sees edits of scripts, not of the library that they call; each rule therefore carries this digest as a parameter. It covers the stage's module or package and every causcade module that it imports, directly or not,
-except the infrastructure below, which cannot change a result. Comments and docstrings do not count.
+Snakemake sees edits of scripts, not of the library that they call; each rule therefore carries this digest as a parameter. It covers the
+stage's module or package and every causcade module that it imports, directly or not, except the infrastructure below, which cannot change a
+result. Comments and docstrings do not count.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from pathlib import Path
 __all__ = ["code_digest", "modules_of"]
 
 PACKAGE = Path(__file__).parent
-INFRASTRUCTURE = frozenset({"backend", "cli", "code_digest", "config", "config_files", "doctor", "errors", "files", "plates", "resource_catalogue", "runtime", "validation"})
+INFRASTRUCTURE = frozenset(
+    {
+        "backend", "cli", "code_digest", "config", "config_files", "config_input", "config_mistakes", "doctor", "errors",
+        "files", "plates", "resource_catalogue", "runtime", "validation",
+    }
+)  # fmt: skip
 
 
 def _sources(module: str) -> list[Path]:
     """Files of a module (``mask``, ``resources.identifiers``): one file, or all files of a package."""
     folder = PACKAGE.joinpath(*module.split("."))
     if folder.is_dir():
-        return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return sorted(path for path in paths if not path.name.startswith(".") and not path.name.endswith("~"))
     path = folder.with_suffix(".py")
     return [path] if path.is_file() else []
 
@@ -39,9 +46,8 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             imported.update([module] if module else [name.name for name in node.names])
         elif isinstance(node, ast.Import):
             imported.update(name.name.removeprefix("causcade.") for name in node.names if name.name.startswith("causcade."))
-        body = getattr(node, "body", None)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and body and ast.get_docstring(node, clean=False) is not None:
-            node.body = body[1:]
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
     return ast.dump(tree), frozenset(imported)
 
 

@@ -19,9 +19,10 @@ from causcade.errors import ConfigError
 from causcade.resource_catalogue import CATALOGUE
 
 __all__ = [
-    "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig", "ConditionsConfig", "Config",
-    "ControlWhere", "CovariatesConfig", "EmbeddingConfig", "EvaluationConfig", "InputConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig",
-    "QualityConfig", "ReportConfig", "ResourceConfig", "ResourcesConfig", "SimulationConfig", "parse_config",
+    "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig",
+    "ConditionsConfig", "Config", "ControlWhere", "CovariatesConfig", "EmbeddingConfig", "EvaluationConfig",
+    "InputConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "QualityConfig",
+    "ReportConfig", "ResourceConfig", "ResourcesConfig", "SimulationConfig", "parse_config",
 ]  # fmt: skip
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import textwrap
+from decimal import Decimal
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from causcade.config import ColumnSource, Config
 
 __all__ = ["config_schema", "config_yaml"]
 
 WIDTH = 118
+BLOCKS = ("columns",)
 HEADER = """\
 # yaml-language-server: $schema=schema.json
 # The shipped configuration: every key with its default. It runs the simulated screen, since `plates` is null.
@@ -26,47 +27,68 @@ HEADER = """\
 """
 
 
+def _is_plain(text: str) -> bool:
+    """Whether a text may stand in YAML without quotes."""
+    try:
+        return not any(mark in text for mark in ",[]{}#") and yaml.safe_load(text or "null") == text
+    except yaml.YAMLError:
+        return False
+
+
+def _number(value: float) -> str:
+    """Return a float as its shortest decimal without an exponent: YAML 1.1 reads 1e-5 as a text."""
+    text = f"{Decimal(repr(value)):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _inline(value: Any) -> str:
     """Return a value as it is written on one YAML line."""
     if isinstance(value, ColumnSource):
         pairs = value.model_dump(exclude_none=True)
-        return pairs["column"] if list(pairs) == ["column"] else "{" + ", ".join(f"{key}: {_inline(item)}" for key, item in pairs.items()) + "}"
+        return _inline(pairs["column"] if list(pairs) == ["column"] else pairs)
     if isinstance(value, BaseModel):
-        return "{" + ", ".join(f"{key}: {_inline(item)}" for key, item in value.model_dump(mode="json", exclude_none=True).items()) + "}"
+        return _inline(value.model_dump(mode="json", exclude_none=True))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_inline(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(item) for item in value) + "]"
     if isinstance(value, float):
-        return f"{value:g}" if "e" not in f"{value:g}" else f"{value:.10f}".rstrip("0")
+        return _number(value)
     if isinstance(value, str):
-        special = any(mark in value for mark in ",[]{}#") or yaml.safe_load(value or "null") != value
-        return "'" + value.replace("'", "''") + "'" if special else value
-    return json.dumps(value) if not isinstance(value, list) else "[" + ", ".join(_inline(item) for item in value) + "]"
+        return value if _is_plain(value) else "'" + value.replace("'", "''") + "'"
+    return json.dumps(value)
 
 
-def _bounds(field: FieldInfo, schema: dict[str, Any]) -> str:
+def _choices(option: dict[str, Any]) -> list[Any]:
+    """Choices of a field, or of the items of a list."""
+    items = option.get("items")
+    choices: list[Any] = option.get("enum") or (items.get("enum", []) if isinstance(items, dict) else [])
+    return choices
+
+
+def _bounds(schema: dict[str, Any]) -> str:
     """Return the choices or bounds of a field, for its comment."""
     options = schema.get("anyOf", [schema])
-    choices = [choice for option in options for choice in option.get("enum", option.get("items", {}).get("enum", []) if isinstance(option.get("items"), dict) else [])]
+    choices = [choice for option in options for choice in _choices(option)]
     if choices:
         return f" [{' | '.join(map(str, choices))}]"
-    parts = []
-    for option in options:
-        for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<")):
-            if key in option:
-                parts.append(f"{sign} {option[key]:g}")
+    signs = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+    parts = [f"{sign} {option[key]:g}" for option in options for key, sign in signs if key in option]
     return f" [{', '.join(parts)}]" if parts else ""
 
 
 def _lines(model: BaseModel, indent: int) -> list[str]:
+    """Lines of a section: each key below its description; sections of sections are written out where `BLOCKS` says so."""
     schema = type(model).model_json_schema()
     lines: list[str] = []
     pad = " " * indent
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        text = (field.description or "") + _bounds(field, schema["properties"][name])
+        text = (field.description or "") + _bounds(schema["properties"][name])
         if indent == 0:
             lines.append("")
         lines.extend(f"{pad}# {line}" for line in textwrap.wrap(text, WIDTH - indent))
-        nested = isinstance(value, BaseModel) and not isinstance(value, ColumnSource) and indent < 4 and not (indent == 2 and name not in ("columns",))
-        if nested:
+        if isinstance(value, BaseModel) and (indent == 0 or name in BLOCKS):
             lines.append(f"{pad}{name}:")
             lines.extend(_lines(value, indent + 2))
         else:
@@ -81,5 +103,5 @@ def config_yaml() -> str:
 
 def config_schema() -> str:
     """Text of `config/schema.json` (JSON Schema 2020-12), for editors."""
-    schema = Config.model_json_schema()
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "causcade configuration"} | {key: value for key, value in schema.items() if key != "title"}, indent=2) + "\n"
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "causcade configuration"}
+    return json.dumps(head | Config.model_json_schema() | head, indent=2) + "\n"
