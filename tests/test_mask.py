@@ -169,6 +169,8 @@ def test_inputs_that_do_not_fit_are_told():
     settings = MaskConfig(partners=3)
     with pytest.raises(InputError, match=r"expected genes of the panel, found the pair .*Rerun the stage `coexpression`"):
         build_mask(partners.assign(partner="elsewhere"), correlation, priors, genes, settings)
+    with pytest.raises(InputError, match=r"found the pair G\d+, None"):
+        build_mask(partners.assign(partner=[None, *partners["partner"][1:]]), correlation, priors, genes, settings)
     with pytest.raises(InputError, match=r"partners: expected each pair once, found G\d+ and G\d+ again"):
         build_mask(pd.concat([partners, partners]), correlation, priors, genes, settings)
     with pytest.raises(InputError, match="prior_edges: expected each pair once"):

@@ -174,6 +174,11 @@ def test_a_name_that_two_equal_rows_want_goes_to_neither(resolver):
     assert names["gene_id"].tolist() == ["p53", "LFS1", "ENSG00000104964"]
 
 
+def test_weaker_evidence_does_not_take_a_contested_name(resolver):
+    ids = ["ENSG00000141510", "P04637", "p53"]
+    assert gene_names(ids, ["", "", "TP53"], resolver)["gene"].tolist() == ids
+
+
 def test_names_without_a_table():
     names = gene_names(["E1.2", "ENSG00000141510.18", "E3", "E4"], ["A", "B", "A", None], None)
     assert names["gene"].tolist() == ["E1.2", "B", "E3", "E4"]

@@ -140,6 +140,13 @@ def test_manifest_tells_where_a_file_came_from(simulated):
     assert entry["unit"] == "set members"
 
 
+def test_a_gene_is_in_a_set_once(tmp_path):
+    (tmp_path / "tfs").write_text("B\nA\nB\n")
+    tables = build_resources({"tfs": ResourceFile(path=tmp_path / "tfs")}, SETTINGS)
+    assert tables.gene_sets.to_numpy().tolist() == [["tfs", "tfs", "A"], ["tfs", "tfs", "B"]]
+    assert tables.manifest["tfs"]["lost"] == {"duplicate": 1}
+
+
 def test_contradicting_signs_of_a_target_are_unknown(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("perturbation,target,sign\nA,X,1\nA,X,-1\nA,Y,0\nA,Y,-1\nB,X,1\nB,,0\n")

@@ -49,7 +49,7 @@ def _codes(table: pd.DataFrame, column: str, genes: pd.Index) -> IntArray:
     """Positions of the genes of a column in the panel; -1 where they are not in it."""
     import pandas as pd
 
-    codes, unique = pd.factorize(table[column])
+    codes, unique = pd.factorize(table[column], use_na_sentinel=False)
     return np.asarray(genes.get_indexer(unique)[codes], dtype=np.int64)
 
 
