@@ -29,6 +29,11 @@ EXPECTED = {
 MAX_SHOWN = 80
 
 
+def _holds(value: object, part: str | int) -> bool:
+    """Whether a mapping has this key, or a list this position."""
+    return part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int) and part < len(value)
+
+
 def place_of(loc: Sequence[str | int], value: Any, *, is_missing: bool = False) -> tuple[str | int, ...]:
     """Keys of an error's place, without the names that pydantic adds for the members of a union.
 
@@ -43,7 +48,7 @@ def place_of(loc: Sequence[str | int], value: Any, *, is_missing: bool = False) 
     """
     place: list[str | int] = []
     for part in loc:
-        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+        if _holds(value, part):
             value = value[part]
         elif is_missing or not (isinstance(value, Mapping) and part is loc[-1]):
             continue

@@ -18,13 +18,15 @@ class ConfigError(CauscadeError):
     ----------
     mistakes
         One sentence for each mistake; all that were found, not only the first.
+    where
+        What holds the mistakes.
     """
 
-    def __init__(self, mistakes: list[str]) -> None:
+    def __init__(self, mistakes: list[str], where: str = "the configuration") -> None:
         self.mistakes = mistakes
         head = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "\n".join(f"  {number}. {mistake}" for number, mistake in enumerate(mistakes, start=1))
-        super().__init__(f"{head} in the configuration:\n{lines}")
+        super().__init__(f"{head} in {where}:\n{lines}")
 
 
 class InputError(CauscadeError):

@@ -37,7 +37,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Hand out a temporary path beside `path`; rename it to `path` if the block succeeds.
 
     Works for files and for folders (zarr stores). An older file or folder of that name is replaced; a leftover of a
-    killed job is removed first. If the block raises, nothing is left behind and the old file stays.
+    killed job is removed first. If the block raises, nothing is left behind and the old file stays. Killed at any moment, the final
+    name is whole, old or new, or absent: a folder is moved aside before it is removed, since removing it takes time.
 
     Parameters
     ----------
@@ -59,8 +60,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         _remove(temporary)
         raise
     if final.is_dir():
-        shutil.rmtree(final)
-    temporary.replace(final)
+        old = final.with_name(f".replaced-{final.name}")
+        _remove(old)
+        final.replace(old)
+        temporary.replace(final)
+        _remove(old)
+    else:
+        temporary.replace(final)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -1,12 +1,13 @@
 """Plate tables: one row per plate, `plate` and `counts`, and optional columns that hold for all cells of the plate.
 
-Several rows may name one file; the obs plate column then selects the cells. This module is light, since the Snakefile reads the table
-each time it is parsed.
+Several rows may name one file; the obs plate column then selects the cells. Paths are relative to the folder that the workflow runs in. This
+module is light, since the Snakefile reads the table each time it is parsed.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,49 +31,69 @@ class Plate:
     constants: Mapping[str, str] = field(default_factory=dict)
 
 
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a tab-separated table, stripped; lines that are empty or begin with # are left out."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            lines = [[cell.strip() for cell in row] for row in csv.reader((line for line in handle if not line.startswith("#")), delimiter="\t")]
+    except OSError as error:
+        raise ConfigError(
+            [f"plates: expected a plate table at {path}, found none ({error.strerror}). Write one with `causcade plates FILE`."]
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([f"{path}: expected a tab-separated text in UTF-8, found another format ({error}). Save it as text."]) from None
+    lines = [line for line in lines if any(line)]
+    return (lines[0], lines[1:]) if lines else ([], [])
+
+
+def _row_mistakes(rows: list[dict[str, str]], path: Path) -> list[str]:
+    """Bad or repeated names and empty paths."""
+    mistakes: list[str] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        where, name = f"{path}, row {number}", row["plate"]
+        if not re.fullmatch(NAME_PATTERN, name):
+            mistakes.append(f"{where}: expected a plate name of letters, digits, '.', '_' and '-', found {name!r}. Rename it.")
+        elif name in seen:
+            mistakes.append(f"{where}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")
+        seen.setdefault(name, number)
+        if not row["counts"]:
+            mistakes.append(f"{where}: expected a path in column counts, found nothing. Give the file of plate {name!r}.")
+    return mistakes
+
+
 def read_plate_table(path: str | Path) -> list[Plate]:
     """Read a tab-separated plate table.
 
     Raises
     ------
     ConfigError
-        With every mistake of the table: absent file or columns, no row, bad or repeated names, empty `counts`.
+        With every mistake of the table: absent file or columns, no row, rows of another length, bad or repeated names, empty `counts`.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t")
-            columns = list(reader.fieldnames or [])
-            rows = [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in reader]
-    except OSError as error:
-        raise ConfigError([f"plates: expected a plate table at {path}, found none ({error.strerror}). Write one with `causcade plates FILE`."]) from None
+    columns, lines = _read_rows(path)
     missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        raise ConfigError(
-            [f"{path}: expected tab-separated columns plate and counts, found {', '.join(columns) or 'none'}. Add {' and '.join(missing)} to its first line."]
-        )
-    mistakes = [] if rows else [f"{path}: expected at least one plate, found none. Add a row: plate1<TAB>path/to/plate1.h5ad."]
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        name = row["plate"]
-        if not re.match(NAME_PATTERN, name):
-            mistakes.append(f"{path}, row {number}: expected a plate name of letters, digits, '.', '_' and '-', found {name!r}. Rename it.")
-        if name in seen:
-            mistakes.append(f"{path}, row {number}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")
-        seen.setdefault(name, number)
-        if not row["counts"]:
-            mistakes.append(f"{path}, row {number}: expected a path in column counts, found nothing. Give the file of plate {name!r}.")
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if missing or repeated:
+        remedy = f"Add {' and '.join(missing)} to its first line." if missing else f"Name {' and '.join(map(repr, repeated))} once."
+        raise ConfigError([f"{path}: expected tab-separated columns plate and counts, each once, found {', '.join(columns) or 'none'}. {remedy}"])
+    mistakes = [] if lines else [f"{path}: expected at least one plate, found none. Add a row: plate1<TAB>path/to/plate1.h5ad."]
+    for number, line in enumerate(lines, start=1):
+        if any(line[len(columns) :]):
+            mistakes.append(f"{path}, row {number}: expected {len(columns)} values, found {len(line)}. Remove the superfluous tabs.")
+    rows = [dict(zip(columns, line + [""] * len(columns), strict=False)) for line in lines]
+    mistakes += _row_mistakes(rows, path)
     if mistakes:
         raise ConfigError(mistakes)
-    sharing = {row["counts"]: sum(other["counts"] == row["counts"] for other in rows) for row in rows}
+    files = [os.path.realpath(row["counts"]) for row in rows]
     return [
         Plate(
             name=row["plate"],
             counts=row["counts"],
-            num_sharing=sharing[row["counts"]],
-            constants={key: value for key, value in row.items() if key not in REQUIRED and value != ""},
+            num_sharing=files.count(file),
+            constants={key: value for key, value in row.items() if key and key not in REQUIRED and value != ""},
         )
-        for row in rows
+        for row, file in zip(rows, files, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What every job shares: its log, its seed of threads, its progress lines, and how its errors are told.
+"""What every job shares: its log, its number of threads, its progress lines, and how its errors are told.
 
 A workflow script runs inside :func:`job_log`; a long loop reports through :class:`Progress`.
 """
@@ -28,8 +28,8 @@ logger = logging.getLogger("causcade")
 def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[logging.Logger]:
     """Log to `path` while the block runs, and limit its thread pools.
 
-    An expected error (:class:`~causcade.errors.CauscadeError`) becomes one message in the log and on standard error, and exit status 2. Any
-    other exception keeps its traceback, in both places.
+    An expected error (:class:`~causcade.errors.CauscadeError`) becomes one message in the log and on standard error, and exit status 2.
+    Any other exception keeps its traceback, in both places.
 
     Parameters
     ----------
@@ -37,6 +37,11 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
         Log file of this job; it is written anew.
     threads
         Number of CPU threads that the job was given.
+
+    Yields
+    ------
+    logging.Logger
+        The logger of causcade.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
@@ -50,7 +55,7 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
         yield logger
         logger.info("finished in %.1f s", time.monotonic() - started)
     except CauscadeError as error:
-        logger.error("%s", error)  # noqa: TRY400  (the message is for a person; a traceback would hide it)
+        logger.error("%s", error)
         print(f"causcade: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(EXIT_USER_ERROR)
     except Exception:
