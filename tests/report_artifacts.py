@@ -6,7 +6,6 @@ For tests of the report only: numbers are plausible in kind and mean nothing.
 from __future__ import annotations
 
 import json
-
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pandas as pd
 from causcade import files
 from causcade.config import Config
 
-HOSTILE = '</script><b>"\'&'
+HOSTILE = "</script><b>\"'&"
 LINES = ["A549", "HepG2", "K562"]
 FITS = ["main", "noprior", "edgenull0", "edgenull1", "labelnull0", "labelnull1", "boot0", "boot1", "drugs0", "drugs1"]
 RANKINGS = ["causal", "causal_prior", "mean_shift", "coexpression", "raw_coexpression", "partner_rank", "prior", "listed_target",
@@ -39,7 +38,9 @@ class Maker:
             self.genes[0] = HOSTILE
             self.drugs[0] = HOSTILE
         self.is_tf = np.arange(num_genes) < num_genes // 10 + 2
-        self.targets = {drug: [self.genes[(3 * i) % (num_genes // 3)], self.genes[(7 * i + 2) % (num_genes // 3)]] for i, drug in enumerate(self.drugs)}
+        self.targets = {
+            drug: [self.genes[(3 * i) % (num_genes // 3)], self.genes[(7 * i + 2) % (num_genes // 3)]] for i, drug in enumerate(self.drugs)
+        }
 
     def table(self, name: str, columns: dict[str, Any]) -> pd.DataFrame:
         table = pd.DataFrame(columns)
@@ -53,11 +54,17 @@ class Maker:
             scale = {"total_counts": 3_000.0, "num_genes": 900.0, "mito_fraction": 0.2}
             histograms = {}
             for metric, size in scale.items():
-                counts, edges = np.histogram(self.rng.gamma(4, size / 8, kept), bins=40, range=(0, size * 1.5))
+                values = self.rng.gamma(4, size / 8, kept)
+                counts, edges = (
+                    np.histogram(values, bins=40)
+                    if metric == "mito_fraction"
+                    else np.histogram(values, bins=np.geomspace(values.min(), values.max(), 41))
+                )
                 histograms[metric] = {"edges": edges.tolist(), "counts": counts.tolist()}
             plates[plate] = {
-                "num_cells": kept + 130, "num_kept": kept, "removed": {"low_counts": 90, "high_mito": 50}, "median_counts": 1432.0, "median_genes": 402.0,
-                "median_mito": 0.0713, "num_wells": 48, "num_control_wells": 2, "cell_lines": {line: kept // 3 for line in LINES}, "histograms": histograms,
+                "num_cells": kept + 130, "num_kept": kept, "removed": {"low_counts": 90, "high_mito": 50}, "median_counts": 1432.0,
+                "median_genes": 402.0, "median_mito": 0.0713, "num_wells": 48, "num_control_wells": 2, "lost_perturbations": [],
+                "cell_lines": dict.fromkeys(LINES, kept // 3), "histograms": histograms,
             }  # fmt: skip
         files.write_json(self.folder / "quality/summary.json", {"plates": plates})
 
@@ -65,7 +72,7 @@ class Maker:
         n = len(self.genes)
         self.table("panel.parquet", {
             "gene_id": [f"ENSG{i:011d}" for i in range(n)], "gene": self.genes, "is_tf": self.is_tf, "is_rbp": np.arange(n) % 9 == 0,
-            "is_hallmark": np.arange(n) % 4 == 0, "is_drug_target": np.isin(self.genes, sum(self.targets.values(), [])),
+            "is_hallmark": np.arange(n) % 4 == 0, "is_drug_target": np.isin(self.genes, [gene for genes in self.targets.values() for gene in genes]),
             "hvg_rank": np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n)), "num_plates": len(self.plates), "num_cells": 500,
         })  # fmt: skip
         by_source = {"hvg": n - n // 5, "tfs": int(self.is_tf.sum()), "rbps": n // 9, "hallmarks": n // 4, "drug_targets": len(self.drugs)}
@@ -81,7 +88,13 @@ class Maker:
         group = zarr.open_group(self.folder / "coexpression.zarr", mode="w")
         for name, values in {"correlation": residual, "raw_correlation": raw.astype("f4")}.items():
             group.create_array(name, data=values)
-        group.attrs.update({"num_cells": 9_000, "covariates": ["log_counts", "s_score", "plate", "cell_line"], "dropped_covariates": ["mito_fraction"]})
+        group.attrs.update(
+            {
+                "num_cells": 9_000,
+                "covariates": ["intercept", "log_counts", "s_score", "plate=plate2", "cell_line=HepG2", "cell_line=K562"],
+                "dropped_covariates": ["mito_fraction"],
+            }
+        )
         order = np.argsort(-np.abs(residual - np.eye(n)), axis=1)[:, :10]
         self.correlation = residual
         pairs = [(i, j, k + 1) for i in range(n) for k, j in enumerate(order[i])]
@@ -91,7 +104,9 @@ class Maker:
 
     def candidates(self) -> None:
         curated = self.rng.random(len(self.pairs)) < 0.12
-        sources = np.where(curated, self.rng.choice(["collectri", "collectri;coexpression;trrust", "coexpression;dorothea"], len(self.pairs)), "coexpression")
+        sources = np.where(
+            curated, self.rng.choice(["collectri", "collectri;coexpression;trrust", "coexpression;dorothea"], len(self.pairs)), "coexpression"
+        )
         prior_sign = np.where(curated, self.rng.choice([-1, 0, 1], len(self.pairs)), 0).astype("i1")
         self.edges = self.table("candidate_edges.parquet", {
             "regulator": [self.genes[a] for a, _, _ in self.pairs], "target": [self.genes[b] for _, b, _ in self.pairs],
@@ -116,8 +131,8 @@ class Maker:
         x, y = (centre + self.rng.normal(size=(num_cells, 2))).T
         self.table("embedding/map.parquet", {
             "x": x, "y": y, "cell_line": np.array(LINES)[line], "plate": self.rng.choice(self.plates, num_cells), "well": "w1",
-            "is_control": self.rng.random(num_cells) < 0.5, "log_counts": self.rng.normal(7, 0.4, num_cells), "s_score": self.rng.normal(size=num_cells),
-            "g2m_score": self.rng.normal(size=num_cells),
+            "is_control": self.rng.random(num_cells) < 0.5, "log_counts": self.rng.normal(7, 0.4, num_cells),
+            "s_score": self.rng.normal(size=num_cells), "g2m_score": self.rng.normal(size=num_cells),
         })  # fmt: skip
 
     def training(self) -> None:
@@ -126,7 +141,14 @@ class Maker:
         files.write_json(self.folder / "basal/summary.json", {"r2_median": 0.412, "num_cells": 900})
         for number, fit in enumerate(FITS):
             lines = [
-                {"step": s, "loss": 1.1 + 9 / (s + 1), "data_loss": 1 + 9 / (s + 1) + 0.05 * number, "penalty": 0.1, "spectral_radius": min(0.95, 0.02 * s), "projected": s > 60}
+                {
+                    "step": s,
+                    "loss": 1.1 + 9 / (s + 1),
+                    "data_loss": 1 + 9 / (s + 1) + 0.05 * number,
+                    "penalty": 0.1,
+                    "spectral_radius": min(0.95, 0.02 * s),
+                    "projected": s > 60,
+                }
                 for s in range(1, 301, 5)
             ]
             files.write_text(self.folder / f"causal/{fit}/metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
@@ -141,8 +163,10 @@ class Maker:
             obs["condition"] = [f"{p}|{d}|{c}" for p, d, c in rows]
             obs = obs.assign(kind="drug", plate=plate, n_cells=20, is_control=obs["perturbation"] == "control")
             obs.index = obs["condition"]
-            data = anndata.AnnData(np.zeros((len(obs), 1), dtype="f4"), obs=obs.drop(columns="condition").astype({"plate": "category", "cell_line": "category"}))
-            data.write_zarr(self.folder / f"conditions/{plate}.zarr")
+            data = anndata.AnnData(
+                np.zeros((len(obs), 1), dtype="f4"), obs=obs.drop(columns="condition").astype({"plate": "category", "cell_line": "category"})
+            )
+            files.write_anndata(self.folder / f"conditions/{plate}.zarr", data)
 
     def network(self) -> None:
         size = len(self.edges)
@@ -170,38 +194,80 @@ class Maker:
                         if metric == "sign_accuracy" and reference != "truth":
                             value = np.nan
                         interval = (value * 0.95, value * 1.05) if metric in ("auroc", "auprc", "lift") else (np.nan, np.nan)
-                        scores.append((reference, ranking, subset, metric, value, *interval, 120, 4000, 0.03))
+                        scores.append(
+                            (reference, ranking, subset, metric, value, *interval, 120, 4000, 0.03, "not defined here" if np.isnan(value) else "")
+                        )
                     power = np.log(max(level, 0.1)) / np.log(0.5)
                     curves += [(reference, ranking, subset, "roc", a, a**power) for a in grid]
                     curves += [(reference, ranking, subset, "pr", a, 0.03 + level * (1 - a) ** 2) for a in grid]
                 gains += [(reference, subset, metric, 0.8, 0.5, 0.55, 0.7, 0.72, 0.3, 0.1) for metric in METRICS[:5]]
-        columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence"]
+        columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence", "note"]
         files.write_parquet(self.folder / "evaluation/metrics.parquet", pd.DataFrame(scores, columns=columns))
         columns = ["reference", "ranking", "subset", "curve", "x", "y"]
         files.write_parquet(self.folder / "evaluation/curves.parquet", pd.DataFrame(curves, columns=columns))
-        columns = ["reference", "subset", "metric", "value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max", "gain_over_edge_null",
-                   "gain_over_label_null"]  # fmt: skip
+        columns = ["reference", "subset", "metric", "value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max",
+                   "gain_over_edge_null", "gain_over_label_null"]  # fmt: skip
         files.write_parquet(self.folder / "evaluation/gains.parquet", pd.DataFrame(gains, columns=columns))
         self.hubs()
         self.held_out()
-        files.write_json(self.folder / "evaluation/summary.json", {
-            "headline": {"truth_no_prior_auprc": 0.2125, "edge_null_auprc": 0.1375, "references_beaten": "4 of 5"}, "references": {},
-            "verdicts": [
-                {"question": "Does the network beat the edge null on the prior-free subset?", "answer": True, "numbers": {"auprc": 0.2125, "edge_null_max": 0.1375}},
-                {"question": "Are transcription factors enriched among hubs beyond the null?", "answer": "no: the null has as many", "numbers": {"hits": 9, "null": 10}},
-                {"question": "Does it predict an unseen cell line?", "answer": None, "numbers": {}},
-            ],
-        })  # fmt: skip
+        self.summary()
+
+    def summary(self) -> None:
+        opponents = ["edge_null", "label_null", "coexpression", "mean_shift", "listed_target"]
+        verdicts = [
+            {"key": key, "reference": reference, "question": f"Does the causal ranking beat {key} on {reference}?",
+             "answer": ["yes", "no", "not testable"][(i + j) % 3], "numbers": {"auprc": {"causal": 0.2125}},
+             "sentence": f"On {reference}, AUPRC 0.213 against 0.138 ({key})."}
+            for i, reference in enumerate(REFERENCES) for j, key in enumerate(opponents)
+        ]  # fmt: skip
+        verdicts.append(
+            {
+                "key": "held_out",
+                "reference": None,
+                "question": "Does the prediction add to the mean?",
+                "answer": "no",
+                "sentence": "It does not add.",
+                "numbers": {},
+            }
+        )
+        verdicts.append(
+            {
+                "key": "tf_out",
+                "reference": None,
+                "question": "Are there more TFs among hubs?",
+                "answer": "yes",
+                "sentence": "There are 12 of 50.",
+                "numbers": {"hits": 12},
+            }
+        )
+        score = {name: {"value": 0.21, "interval": [0.19, 0.23], "note": ""} for name in ("auprc", "lift", "auroc")} | {
+            "same_source_auroc": {"value": None, "interval": None, "note": "no pair"}
+        }
+        headline = {
+            "reference": "truth",
+            "subset": "no_prior",
+            "is_result": True,
+            "causal": score,
+            "sentence": "On truth, the causal ranking has AUPRC 0.210.",
+        }
+        references = {reference: {"no_prior": dict.fromkeys(RANKINGS, score)} for reference in REFERENCES}
+        files.write_json(
+            self.folder / "evaluation/summary.json", {"headline": headline, "references": references, "verdicts": verdicts, "held_out": {}}
+        )
 
     def hubs(self) -> None:
         rows, tests = [], []
-        for ranking in ["causal", "coexpression", "edge_null0", "label_null0"]:
+        for ranking in ["mask", "causal", "coexpression", "edge_null0", "label_null0"]:
             for kind in ("out", "in"):
-                for position in range(30):
-                    rows.append((ranking, kind, position + 1, self.genes[position], 60 - position, bool(self.is_tf[position]), position % 3 == 0))
+                rows += [(ranking, kind, i + 1, self.genes[i], 60 - i, bool(self.is_tf[i]), i % 3 == 0) for i in range(30)]
             tests += [(ranking, test, 50, 12, 5.4, 3.1e-5) for test in ("tf_out", "target_in")]
-        files.write_parquet(self.folder / "evaluation/hubs.parquet", pd.DataFrame(rows, columns=["ranking", "kind", "position", "gene", "degree", "is_tf", "is_drug_target"]))
-        files.write_parquet(self.folder / "evaluation/hub_tests.parquet", pd.DataFrame(tests, columns=["ranking", "test", "num_hubs", "hits", "expected", "p_value"]))
+        files.write_parquet(
+            self.folder / "evaluation/hubs.parquet",
+            pd.DataFrame(rows, columns=["ranking", "kind", "position", "gene", "degree", "is_tf", "is_drug_target"]),
+        )
+        files.write_parquet(
+            self.folder / "evaluation/hub_tests.parquet", pd.DataFrame(tests, columns=["ranking", "test", "num_hubs", "hits", "expected", "p_value"])
+        )
 
     def held_out(self) -> None:
         rows = []
@@ -219,11 +285,11 @@ class Maker:
             "share_direct": share[:, 0], "share_propagated": share[:, 1], "share_shared": share[:, 2], "correlation": self.rng.uniform(0.1, 0.8, n),
         })  # fmt: skip
         direct, hops, paths, sets = [], [], [], []
-        out = {gene: part for gene, part in self.net.groupby("regulator")}
+        out = dict(list(self.net.groupby("regulator")))
         for drug in self.drugs:
             targets = sorted(set(self.targets[drug]))
             direct += [(drug, gene, -1.1 + 0.2 * k, True, k == 0) for k, gene in enumerate(targets)]
-            level = {gene: -1.0 for gene in targets}
+            level = dict.fromkeys(targets, -1.0)
             for hop in (1, 2, 3):
                 reached: dict[str, float] = {}
                 for gene, value in level.items():
@@ -231,12 +297,14 @@ class Maker:
                         reached[row.target] = reached.get(row.target, 0.0) + value * row.effect
                         if hop == 1:
                             second = out.get(row.target, self.net.head(0)).head(1)
-                            for other in second.itertuples():
-                                paths.append((drug, f"{gene}>{row.target}>{other.target}", 2, value * row.effect * other.effect, int(row.prior_confidence > 0)))
+                            ends = [(f"{gene}>{row.target}>{other.target}", value * row.effect * other.effect) for other in second.itertuples()]
+                            paths += [(drug, path, 2, effect, int(row.prior_confidence > 0)) for path, effect in ends]
                 level = dict(sorted(reached.items(), key=lambda item: -abs(item[1]))[:20])
                 hops += [(drug, hop, gene, value, k + 1) for k, (gene, value) in enumerate(level.items())]
             sets += [(drug, "hallmarks", f"HALLMARK_SET_{k}", 5, 40, 1.6, 0.002 * (k + 1), 0.02 * (k + 1)) for k in range(4)]
-        files.write_parquet(self.folder / "cascades/direct.parquet", pd.DataFrame(direct, columns=["perturbation", "gene", "direct_effect", "is_target", "is_seen"]))
+        files.write_parquet(
+            self.folder / "cascades/direct.parquet", pd.DataFrame(direct, columns=["perturbation", "gene", "direct_effect", "is_target", "is_seen"])
+        )
         files.write_parquet(self.folder / "cascades/hops.parquet", pd.DataFrame(hops, columns=["perturbation", "hop", "gene", "effect", "rank"]))
         table = pd.DataFrame(paths, columns=["perturbation", "path", "hops", "effect", "num_curated"])
         table["rank"] = table.groupby("perturbation").cumcount() + 1
@@ -244,24 +312,32 @@ class Maker:
         columns = ["perturbation", "collection", "gene_set", "hits", "size", "expected", "p_value", "fdr"]
         files.write_parquet(self.folder / "cascades/gene_sets.parquet", pd.DataFrame(sets, columns=columns))
         pairs = [(a, b, 0.9 - 0.05 * abs(i - j), "") for i, a in enumerate(self.drugs) for j, b in enumerate(self.drugs) if i < j]
-        files.write_parquet(self.folder / "cascades/similarity.parquet", pd.DataFrame(pairs, columns=["perturbation_a", "perturbation_b", "cosine", "shared_targets"]))
+        files.write_parquet(
+            self.folder / "cascades/similarity.parquet", pd.DataFrame(pairs, columns=["perturbation_a", "perturbation_b", "cosine", "shared_targets"])
+        )
         novel = self.net[self.net["prior_confidence"] == 0].head(20)
-        files.write_parquet(self.folder / "cascades/novel_edges.parquet", novel[["regulator", "target", "score", "rank", "effect", "stability", "num_perturbations"]])
+        files.write_parquet(
+            self.folder / "cascades/novel_edges.parquet", novel[["regulator", "target", "score", "rank", "effect", "stability", "num_perturbations"]]
+        )
 
     def provenance(self) -> None:
-        entry = {"url": "https://example.org/a.tsv", "path": None, "version": "12.0", "licence": "CC BY 4.0", "sha256": "0" * 64, "bytes": 100, "rows_read": 2000,
-                 "rows_kept": 1900, "lost": {"ambiguous_symbol": 60, "unknown_symbol": 40}, "ambiguous": ["MT1"]}  # fmt: skip
+        entry = {"url": "https://example.org/a.tsv", "path": None, "version": "12.0", "licence": "CC BY 4.0", "sha256": "0" * 64, "bytes": 100,
+                 "rows_read": 2000, "rows_kept": 1900, "lost": {"ambiguous_symbol": 60, "unknown_symbol": 40}, "ambiguous": ["MT1"]}  # fmt: skip
         files.write_json(self.folder / "resources/manifest.json", {"string": entry, "collectri": {**entry, "lost": {}}})
         files.write_json(self.folder / "manifest.json", {
-            "config": Config().model_dump(mode="json"), "versions": {"causcade": "0.1.0", "torch": "2.13.0"}, "commit": "dc84490", "device": "cpu",
-            "seeds": {"all": 0}, "inputs": {"config/plates.tsv": "1" * 64},
+            "config": Config().model_dump(mode="json"), "versions": {"causcade": "0.1.0", "torch": "2.13.0"}, "commit": "dc84490",
+            "device": {"kind": "cpu", "name": "x86_64"}, "seeds": {"all": 0},
+            "inputs": {"config/plates.tsv": {"bytes": 120, "sha256": "1" * 64}, "counts": {"num_files": 3, "bytes": 10}},
         })  # fmt: skip
         for rule, seconds in {"quality/plate1": 12.5, "quality/plate2": 14.0, "coexpression": 31.0, "causal/main": 44.0}.items():
-            text = f"s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n{seconds}\t0:00:{int(seconds)}\t812.5\t-\t-\t-\t0\t0\t90\t{seconds}\n"
-            files.write_text(self.folder / f"benchmarks/{rule}.tsv", text)
+            head = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
+            row = f"{seconds} 0:00:{int(seconds)} 812.5 - - - 0 0 90 {seconds}"
+            files.write_text(self.folder / f"benchmarks/{rule}.tsv", f"{head}\n{row}\n".replace(" ", "\t"))
 
 
-def make_artifacts(folder: Path, *, seed: int = 0, num_genes: int = 60, num_drugs: int = 6, num_plates: int = 2, num_cells: int = 300, hostile: bool = False) -> Path:
+def make_artifacts(
+    folder: Path, *, seed: int = 0, num_genes: int = 60, num_drugs: int = 6, num_plates: int = 2, num_cells: int = 300, hostile: bool = False
+) -> Path:
     """Write every artifact that the report reads below `folder`; returns it."""
     maker = Maker(folder, seed=seed, num_genes=num_genes, num_drugs=num_drugs, num_plates=num_plates, hostile=hostile)
     maker.quality()

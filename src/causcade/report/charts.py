@@ -6,7 +6,7 @@ A figure is a plain dictionary: kind, title, axes with their units, and the numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from causcade.report.data import rounded, thinned
@@ -26,6 +26,7 @@ RANKING_COLOURS = {
     "prior": 3,
     "listed_target": 6,
     "mean_shift": 2,
+    "mask": 0,
     "edge_null": 0,
     "label_null": 0,
 }
@@ -57,14 +58,12 @@ def line(name: str, x: Sequence[Any], y: Sequence[Any], *, colour: int, dash: st
     }
 
 
-def lines(
-    title: str, *, x: str, y: str, series: list[dict[str, Any]], log_y: bool = False, marks: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
+def lines(title: str, *, x: str, y: str, series: list[dict[str, Any]], log_y: bool = False, marks: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Curves over a numeric axis. `marks` are horizontal lines with a name ({y, label})."""
     return {"kind": "lines", "title": title, "x": x, "y": y, "series": series, "log_y": log_y, "marks": list(marks)}
 
 
-def steps(title: str, *, x: str, y: str, histograms: dict[str, dict[str, Sequence[float]]]) -> dict[str, Any]:
+def steps(title: str, *, x: str, y: str, histograms: Mapping[str, Mapping[str, Any]], log_x: bool = False) -> dict[str, Any]:
     """Histograms as outlines, one per name; each has `edges` (n + 1) and `counts` (n)."""
     series = [
         {
@@ -76,7 +75,7 @@ def steps(title: str, *, x: str, y: str, histograms: dict[str, dict[str, Sequenc
         }
         for number, (name, histogram) in enumerate(histograms.items())
     ]
-    return {"kind": "steps", "title": title, "x": x, "y": y, "series": series}
+    return {"kind": "steps", "title": title, "x": x, "y": y, "series": series, "log_x": log_x}
 
 
 def bars(title: str, *, x: str, items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Artifacts:
         return present
 
     def table(self, name: str, columns: Sequence[str], *, every: bool = False) -> pd.DataFrame | None:
-        """Columns of a parquet file, or None where it is absent.
+        """Read columns of a parquet file, or None where it is absent.
 
         Parameters
         ----------
@@ -75,18 +75,18 @@ class Artifacts:
         return pd.read_parquet(path, columns=None if every else list(columns))
 
     def needed(self, name: str, columns: Sequence[str], *, every: bool = False) -> pd.DataFrame:
-        """The same, for a file without which there is nothing to report."""
+        """Read a table without which there is nothing to report; otherwise as :meth:`table`."""
         table = self.table(name, columns, every=every)
         if table is None:
             raise InputError(f"{self.folder / name}: expected a table, found no such file. Run the workflow up to the stage that writes it.")
         return table
 
     def json(self, name: str) -> Any:
-        """A JSON file, or None where it is absent."""
+        """Read a JSON file, or None where it is absent."""
         return files.read_json(self.folder / name) if self.has(name) else None
 
     def json_lines(self, name: str) -> pd.DataFrame | None:
-        """One row per line of a JSON-lines file (a line may lack keys), or None where it is absent or empty."""
+        """Read a JSON-lines file, one row per line (a line may lack keys), or None where it is absent or empty."""
         if not self.has(name):
             return None
         lines = (self.folder / name).read_text(encoding="utf-8").splitlines()
@@ -99,7 +99,7 @@ class Artifacts:
 
 
 def rounded(values: Iterable[Any], digits: int = SIGNIFICANT_DIGITS) -> list[float | int | None]:
-    """Numbers with `digits` significant digits; whole numbers as integers; None for what is not finite.
+    """Round to `digits` significant digits; whole numbers as integers; None for what is not finite.
 
     The page draws and prints at most four digits, so more would only be weight; JSON has no NaN.
     """
@@ -115,7 +115,7 @@ def rounded(values: Iterable[Any], digits: int = SIGNIFICANT_DIGITS) -> list[flo
 
 
 def codes(values: pd.Series) -> dict[str, list[Any]]:
-    """A text column as sorted levels and one index per row."""
+    """Split a text column into sorted levels and one index per row."""
     index, levels = pd.factorize(values.astype(str), sort=True)
     return {"levels": [str(level) for level in levels], "codes": index.tolist()}
 
@@ -133,6 +133,6 @@ def thinned(num: int, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def as_json(value: Any) -> str:
-    """JSON for a `<script type="application/json">` element: compact, sorted, without NaN, and without a `<` that could end the element."""
+    """Write JSON for a `<script type="application/json">` element: compact, sorted, without NaN, and without a `<` that could end the element."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

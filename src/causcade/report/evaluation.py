@@ -27,15 +27,16 @@ SUBSET_WORDS = {
 METRIC_WORDS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "lift": "lift",
-    "early_precision": "early precision",
-    "same_source_auroc": "same-source AUROC",
-    "direction_accuracy": "direction",
-    "sign_accuracy": "sign",
+    "lift": "Lift",
+    "early_precision": "Early precision",
+    "same_source_auroc": "Same-source AUROC",
+    "same_target_auroc": "Same-target AUROC",
+    "direction_accuracy": "Direction",
+    "sign_accuracy": "Sign",
 }
 RANKING_WORDS = {
-    "causal": "causal module, no prior in the penalty",
-    "causal_prior": "causal module with curated prior",
+    "causal": "causal network, no prior in the penalty",
+    "causal_prior": "causal network with curated prior",
     "mean_shift": "mean shift when the regulator is hit",
     "coexpression": "|residual correlation|",
     "raw_coexpression": "|raw correlation|",
@@ -62,10 +63,11 @@ def _ordered(found: set[str], order: list[str]) -> list[str]:
 def evaluation(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | None:
     """Every score, its interval and its curves, for the browser to select from."""
     columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence"]
-    metrics = artifacts.table("evaluation/metrics.parquet", columns)
+    metrics = artifacts.table("evaluation/metrics.parquet", columns, every=True)
     if metrics is None or not len(metrics):
         return None
-    metrics = metrics.astype({name: str for name in ("reference", "ranking", "subset", "metric")})
+    metrics["note"] = known(metrics["note"]) if "note" in metrics else ""
+    metrics = metrics.astype(dict.fromkeys(("reference", "ranking", "subset", "metric"), str))
     rankings = sorted(set(metrics["ranking"]), key=lambda name: (_style(name)["order"], name))
     references = _ordered(set(metrics["reference"]), list(REFERENCE_WORDS))
     subsets = _ordered(set(metrics["subset"]), list(SUBSET_WORDS))
@@ -87,10 +89,13 @@ def _scores(metrics: pd.DataFrame) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for (reference, subset), part in metrics.groupby(["reference", "subset"], sort=True):
         entry: dict[str, Any] = {"rankings": {}}
-        first = part.iloc[0]
+        # Metrics of direction and sign count fewer edges; the size that is shown is that of the whole subset.
+        whole = part[part["metric"] == "auroc"]
+        first = (whole if len(whole) else part).iloc[0]
         entry["num_positive"], entry["num_edges"], entry["prevalence"] = rounded([first["num_positive"], first["num_edges"], first["prevalence"]], 6)
         for row in part.itertuples(index=False):
-            entry["rankings"].setdefault(row.ranking, {})[row.metric] = rounded([row.value, row.low, row.high])
+            note = [row.note] if row.note else []
+            entry["rankings"].setdefault(row.ranking, {})[row.metric] = [*rounded([row.value, row.low, row.high]), *note]
         result.setdefault(reference, {})[subset] = entry
     return result
 
@@ -114,9 +119,7 @@ def _gains(artifacts: Artifacts) -> list[dict[str, Any]]:
         return []
     shown = {name: known(found[name]) for name in ("reference", "subset", "metric")}
     values = {name: rounded(found[name]) for name in numbers}
-    return [
-        {**{name: shown[name][row] for name in shown}, **{name: values[name][row] for name in numbers}} for row in range(len(found))
-    ]
+    return [{**{name: shown[name][row] for name in shown}, **{name: values[name][row] for name in numbers}} for row in range(len(found))]
 
 
 def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -124,22 +127,26 @@ def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, An
     found = artifacts.table("evaluation/held_out.parquet", ["fit", "perturbation", "predictor", "pearson", "pearson_centred", "num_genes"])
     if found is None or not len(found):
         return None
-    found = found.assign(family=["a held-out line" if str(fit).startswith("line_") else "held-out perturbations" for fit in found["fit"]])
+    found = found.assign(family=["cell line" if str(fit).startswith("line_") else "perturbations" for fit in found["fit"]])
     rows = []
     for (family, predictor), part in found.groupby(["family", "predictor"], sort=True, observed=True):
         row: dict[str, Any] = {"family": str(family), "predictor": str(predictor).replace("_", " "), "num": len(part)}
         for name in ("pearson", "pearson_centred"):
             row[name] = rounded(part[name].quantile([0.5, 0.25, 0.75])) if part[name].notna().any() else [None, None, None]
         rows.append(row)
+    is_alone = found["family"].nunique() == 1
     items = [
-        {"name": f"{row['predictor']} ({row['family']})", "value": row["pearson"][0], "low": row["pearson"][1], "high": row["pearson"][2],
-         "colour": 1 if row["predictor"].startswith("causal") else 0}
+        {
+            "name": row["predictor"] if is_alone else f"{row['predictor']} ({row['family']})",
+            **dict(zip(("value", "low", "high"), row["pearson"], strict=True)),
+            "colour": 1 if row["predictor"].startswith("causal") else 0,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     figures["held-out"] = {
         "kind": "forest",
         "title": "Prediction of unseen responses",
-        "x": "Pearson r over genes (median and quartiles over perturbations)",
+        "x": "Pearson r over genes",
         "items": items,
         "marks": [{"x": 0, "label": "no relation"}],
     }

@@ -42,7 +42,7 @@ def targeted_by(artifacts: Artifacts) -> dict[str, list[str]] | None:
 
 
 def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_edges: int) -> dict[str, Any]:
-    """The best `num_edges` edges, by column, with the evidence of each.
+    """List the best `num_edges` edges, by column, with the evidence of each.
 
     Parameters
     ----------
@@ -123,11 +123,13 @@ def hubs(artifacts: Artifacts) -> dict[str, Any] | None:
             "is_tf": rows["is_tf"].astype(bool).astype(int).tolist(),
             "is_drug_target": rows["is_drug_target"].astype(bool).astype(int).tolist(),
         }
-    order = sorted(result, key=lambda name: (name != "causal", family_style(name)["is_null"], name))
+    order = sorted(result, key=lambda name: (name != "causal", name == "mask", family_style(name)["is_null"], name))
     tests = artifacts.table("evaluation/hub_tests.parquet", ["ranking", "test", "num_hubs", "hits", "expected", "p_value"])
     rows = [] if tests is None else tests.to_dict("records")
     rows.sort(key=lambda row: (str(row["test"]), order.index(row["ranking"]) if row["ranking"] in order else len(order)))
-    tested = [{**row, "is_null": family_style(str(row["ranking"]))["is_null"]} for row in rows]
+    tested = [
+        {**row, "tag": "null" if family_style(str(row["ranking"]))["is_null"] else "no fit" if row["ranking"] == "mask" else ""} for row in rows
+    ]
     return {"rankings": {name: result[name] for name in order}, "order": order, "tests": tested}
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from causcade import files
 from causcade.config import ReportConfig
 from causcade.errors import InputError
-from causcade.report import evaluation, network, overview, perturbations, provenance, training
+from causcade.report import evaluation, network, overview, perturbations, provenance, summary, training
 from causcade.report.artifact_list import artifact_rows
 from causcade.report.data import Artifacts, as_json
 
@@ -28,13 +29,15 @@ SECTIONS = [
     ("perturbations", "Perturbations"), ("methods", "Methods"), ("provenance", "Resources and versions"), ("artifacts", "Files"),
 ]  # fmt: skip
 DASH = "–"
+THIN_SPACE, NO_BREAK, MINUS = "\u202f", "\u00a0", "\u2212"
+TIMES_TEN = f"{NO_BREAK}×{NO_BREAK}10"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-3, 1e5
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number as a person writes it: three significant digits, thousands apart, powers of ten where it is tiny; a dash for none."""
-    if value is None:
+    """Write a number as a person does: three significant digits, thousands apart, powers of ten where it is tiny; a dash for none."""
+    if value is None or value is pd.NA:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -43,22 +46,21 @@ def number(value: Any, digits: int = 3) -> str:
     amount = float(value)
     if not math.isfinite(amount):
         return DASH
-    if amount == int(amount) and abs(amount) < 10**15:
-        return f"{int(amount):,}".replace(",", "\u202f")
-    if abs(amount) >= LARGEST_PLAIN:
-        return f"{amount:,.0f}".replace(",", "\u202f")
-    if abs(amount) < SMALLEST_PLAIN:
+    if amount == int(amount) or abs(amount) >= LARGEST_PLAIN:
+        text = f"{amount:,.0f}"
+    elif abs(amount) < SMALLEST_PLAIN:
         mantissa, exponent = f"{amount:.{digits - 1}e}".split("e")
-        return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(amount))))
-    return f"{amount:,.{decimals}f}".replace(",", "\u202f")
+        text = f"{mantissa}{TIMES_TEN}{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    else:
+        text = f"{amount:,.{max(0, digits - 1 - math.floor(math.log10(abs(amount))))}f}"
+    return text.replace(",", THIN_SPACE).replace("-", MINUS)
 
 
 def percent(part: Any, whole: Any = 1) -> str:
-    """A share in percent; a dash where there is no whole."""
+    """Write a share in percent; a dash where there is no whole."""
     if part is None or whole in (None, 0) or not math.isfinite(float(part) / float(whole)):
         return DASH
-    return f"{number(100 * float(part) / float(whole))} %"
+    return f"{number(100 * float(part) / float(whole))}{NO_BREAK}%"
 
 
 def _asset(*names: str) -> str:
@@ -79,17 +81,17 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the template shows, and what the browser draws."""
+    """Prepare what the template shows, and what the browser draws."""
     panel = artifacts.needed("panel.parquet", PANEL_COLUMNS)
     edges = artifacts.needed("network/edges.parquet", network.EDGE_COLUMNS, every=True)
     if not len(edges):
         raise InputError(f"{artifacts.folder / 'network/edges.parquet'}: expected candidate edges, found none. Loosen the mask and rerun it.")
-    edges = edges.astype({name: str for name in ("regulator", "target")})
+    edges = edges.astype(dict.fromkeys(("regulator", "target"), str))
     figures: dict[str, Any] = {}
     data: dict[str, Any] = {"figures": figures}
     genes = {str(gene): position for position, gene in enumerate(panel["gene"])}
     view: dict[str, Any] = {
-        "summary": overview.summary(artifacts, edges, len(panel)),
+        "summary": summary.summary(artifacts, edges, len(panel)),
         "quality": overview.quality(artifacts, figures),
         "panel": overview.panel(artifacts, panel, figures),
         "embedding": overview.embedding(artifacts, data),
@@ -143,21 +145,28 @@ def build_report(folder: Path, settings: ReportConfig, *, run: str, methods: Map
     config = dict(methods if methods is not None else manifest.get("config", {}))
     view, data = _context(artifacts, settings, config)
     data["dose_unit"] = config.get("perturbation", {}).get("dose_unit", "")
-    return _environment().get_template("template.html").render(
-        title=settings.title,
-        run=run,
-        sections=SECTIONS,
-        style=_asset("style.css"),
-        script=_asset(*SCRIPTS),
-        data=as_json(data),
-        config=config,
-        config_rows=provenance.flat(config),
-        manifest=manifest,
-        manifest_rows={name: provenance.flat(manifest.get(name) or {}) for name in ("versions", "seeds", "device") if isinstance(manifest.get(name), Mapping)},
-        citations=provenance.CITATIONS,
-        absent_files=sorted(artifacts.absent),
-        words=evaluation.REFERENCE_WORDS,
-        **view,
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            title=settings.title,
+            run=run,
+            sections=SECTIONS,
+            style=_asset("style.css"),
+            script=_asset(*SCRIPTS),
+            data=as_json(data),
+            config=config,
+            config_rows=provenance.flat(config),
+            manifest=manifest,
+            manifest_rows={
+                name: provenance.flat(manifest[name]) for name in ("versions", "seeds", "device") if isinstance(manifest.get(name), Mapping)
+            },
+            inputs=provenance.input_rows(manifest.get("inputs") or {}),
+            citations=provenance.CITATIONS,
+            absent_files=sorted(artifacts.absent),
+            words=evaluation.REFERENCE_WORDS,
+            **view,
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pandas as pd
@@ -40,7 +41,7 @@ def perturbations(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, in
         return None
     summary = summary.sort_values("perturbation")
     numbers = {column: rounded(summary[column], 6 if column.startswith("num_") else 3) for column in columns[1:]}
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         name: {column: numbers[column][row] for column in numbers} | {"direct": [], "hops": {}, "links": [], "paths": [], "similar": [], "sets": []}
         for row, name in enumerate(known(summary["perturbation"]))
     }
@@ -92,7 +93,7 @@ def _links(edges: pd.DataFrame, genes: dict[str, int], entries: dict[str, Any]) 
     for name, entry in entries.items():
         layers = [[row[0] for row in entry["direct"] if row[2]][:NUM_PER_HOP]]
         layers += [[row[0] for row in entry["hops"].get(str(hop), [])][:NUM_PER_HOP] for hop in range(1, MAX_HOPS + 1)]
-        for layer, (above, below) in enumerate(zip(layers, layers[1:], strict=False)):
+        for layer, (above, below) in enumerate(itertools.pairwise(layers)):
             pairs += [(name, layer, regulator, target) for regulator in above for target in below if regulator != target]
     names = list(genes)
     wanted = pd.DataFrame(pairs, columns=["perturbation", "layer", "a", "b"])
@@ -113,7 +114,7 @@ def _paths(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], ent
         return False
     found = found.sort_values(["perturbation", "rank"], kind="stable").reset_index(drop=True)
     steps = [text.split(">") for text in known(found["path"])]
-    pairs = {(a, b) for path in steps for a, b in zip(path, path[1:], strict=False)}
+    pairs = {(a, b) for path in steps for a, b in itertools.pairwise(path)}
     wanted = pd.DataFrame(sorted(pairs), columns=["regulator", "target"])
     joined = wanted.merge(edges[["regulator", "target", "sign"]].astype({"regulator": str, "target": str}), on=["regulator", "target"])
     signs = {(a, b): int(sign) for a, b, sign in zip(joined["regulator"], joined["target"], joined["sign"], strict=True)}
@@ -121,7 +122,7 @@ def _paths(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], ent
     for row, (name, path) in enumerate(zip(known(found["perturbation"]), steps, strict=True)):
         if name in entries:
             numbers = [genes.setdefault(gene, len(genes)) for gene in path]
-            sign = [signs.get(pair, 0) for pair in zip(path, path[1:], strict=False)]
+            sign = [signs.get(pair, 0) for pair in itertools.pairwise(path)]
             entries[name]["paths"].append([numbers, sign, effects[row], int(found["num_curated"].iloc[row])])
     return True
 
@@ -158,6 +159,8 @@ def _gene_sets(artifacts: Artifacts, entries: dict[str, Any]) -> bool:
 
 
 def _novel(artifacts: Artifacts) -> list[dict[str, Any]] | None:
-    """The best edges that no curated source lists."""
+    """List the best edges that no curated source lists."""
     found = artifacts.table("cascades/novel_edges.parquet", ["regulator", "target", "score", "rank", "effect", "stability", "num_perturbations"])
-    return None if found is None else [{str(key): value for key, value in row.items()} for row in found.sort_values("rank").head(15).to_dict("records")]
+    return (
+        None if found is None else [{str(key): value for key, value in row.items()} for row in found.sort_values("rank").head(15).to_dict("records")]
+    )

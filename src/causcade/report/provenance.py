@@ -13,7 +13,7 @@ import pandas as pd
 from causcade.report import charts
 from causcade.report.data import Artifacts
 
-__all__ = ["CITATIONS", "flat", "resources", "timings"]
+__all__ = ["CITATIONS", "flat", "input_rows", "resources", "timings"]
 
 CITATIONS = [
     ("Wolf, Angerer and Theis 2018, scanpy", "10.1186/s13059-017-1382-0"),
@@ -30,7 +30,7 @@ MIB = 1024.0
 
 
 def flat(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
-    """A nested mapping as dotted keys and texts, in order."""
+    """Flatten a nested mapping to dotted keys and texts, in order."""
     rows: list[tuple[str, str]] = []
     for key, item in value.items():
         name = f"{head}.{key}" if head else str(key)
@@ -39,6 +39,18 @@ def flat(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
         else:
             text = "" if item is None else ", ".join(str(part) for part in item) if isinstance(item, list | tuple) else str(item)
             rows.append((name, text))
+    return rows
+
+
+def input_rows(inputs: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    """Input files as (path, identity in words, bytes)."""
+    rows: list[tuple[str, str, Any]] = []
+    for path, found in sorted(inputs.items()):
+        if not isinstance(found, Mapping):
+            rows.append((path, str(found), None))
+            continue
+        rest = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.items() if key not in ("sha256", "bytes"))
+        rows.append((path, str(found.get("sha256") or rest), found.get("bytes")))
     return rows
 
 
@@ -68,7 +80,9 @@ def timings(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, Any
         table = pd.read_csv(path, sep="\t")
         if "s" not in table or not len(table):
             continue
-        numbers = {name: pd.to_numeric(table[name], errors="coerce") if name in table else pd.Series([float("nan")]) for name in ("s", "max_rss", "cpu_time")}
+        numbers = {
+            name: pd.to_numeric(table[name], errors="coerce") if name in table else pd.Series([float("nan")]) for name in ("s", "max_rss", "cpu_time")
+        }
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
         parts.append({"rule": rule, "s": numbers["s"].sum(), "rss_mib": numbers["max_rss"].max(), "cpu_s": numbers["cpu_time"].sum(min_count=1)})
     if not parts:

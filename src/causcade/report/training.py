@@ -34,7 +34,7 @@ def _basal(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | No
         for key, (name, colour, dash) in wanted.items()
         if key in metrics
     ]
-    figures["basal"] = charts.lines("Basal decoder", x="epoch", y="mean squared error (log1p CP10k)^2", series=series)
+    figures["basal"] = charts.lines("Basal decoder", x="epoch", y="mean squared error, (log1p CP10k)²", series=series)
     return {"summary": artifacts.json("basal/summary.json") or {}, "num_epochs": len(metrics), "has_held_out": "held_out_mse" in metrics}
 
 
@@ -71,7 +71,7 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
     rows = []
     for name, table in fits.items():
         last = table.iloc[-1]
-        projected = table["projected"] if "projected" in table else None
+        projected = table.get("projected")
         rows.append(
             {
                 "fit": name,
@@ -93,5 +93,7 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
         if radii:
             bound = config.get("causal", {}).get("max_spectral_radius")
             marks = [] if bound is None else [{"y": bound, "label": f"bound {bound}"}]
-            figures["causal-radius"] = charts.lines("Causal module: spectral radius of W", x="optimiser step", y="spectral radius", series=radii, marks=marks)
+            figures["causal-radius"] = charts.lines(
+                "Causal module: spectral radius of W", x="optimiser step", y="spectral radius", series=radii, marks=marks
+            )
     return {"basal": _basal(artifacts, figures), "fits": rows, "has_radius": "causal-radius" in figures}

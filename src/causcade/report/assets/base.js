@@ -30,7 +30,7 @@ function fmt(value, digits = 3) {
   if (value === 0) return "0";
   if (size < 1e-3) {
     const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
-    return `${mantissa.replace("-", "−")} × 10${String(Number(exponent)).split("").map((c) => SUPERSCRIPT[c]).join("")}`;
+    return `${mantissa.replace("-", "−")}\u00a0×\u00a010${String(Number(exponent)).split("").map((c) => SUPERSCRIPT[c]).join("")}`;
   }
   let text;
   if (Number.isInteger(value) || size >= 1e5) text = Math.round(value).toString();
@@ -40,7 +40,7 @@ function fmt(value, digits = 3) {
 }
 
 function signed(value) { return value > 0 ? "+" + fmt(value) : fmt(value); }
-function percent(value) { return value === null || value === undefined ? NONE : fmt(100 * value) + " %"; }
+function percent(value) { return value === null || value === undefined ? NONE : fmt(100 * value) + "\u00a0%"; }
 function colour(slot) { return `var(--c${slot})`; }
 function short(text, most) { return text.length > most ? text.slice(0, most - 1) + "…" : text; }
 

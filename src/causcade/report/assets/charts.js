@@ -1,5 +1,14 @@
 // Figures as SVG. Each has axis titles with units, a spoken name, a legend whose entries can be switched off, and its numbers to download.
-const CHART = { width: 560, height: 320, left: 62, right: 14, top: 12, bottom: 46 };
+const CHART = { height: 300, left: 60, right: 16, top: 12, bottom: 46, narrowest: 280, widest: 760 };
+// Figures are drawn at the width they have, so that their text keeps its size; a resize draws them again.
+const drawn = new Map();
+
+function widthOf(host) { return Math.max(CHART.narrowest, Math.min(CHART.widest, host.clientWidth || 560)); }
+function tickWords(value) {
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || Number.isInteger(value)) ? fmt(value, 1) : String(Number(value.toPrecision(6))).replace("-", "−");
+}
+
 
 function ticks(low, high, wanted = 5) {
   if (!(high > low)) return [low];
@@ -42,11 +51,11 @@ function axes(root, box, x, y) {
   const grid = svg("g", { class: "grid-lines" });
   for (const t of x.ticks) {
     grid.append(svg("line", { x1: x.at(t), x2: x.at(t), y1: box.top, y2: box.base }));
-    root.append(text(x.at(t), box.base + 16, fmt(t), { class: "tick", "text-anchor": "middle" }));
+    root.append(text(x.at(t), box.base + 16, tickWords(t), { class: "tick", "text-anchor": "middle" }));
   }
   for (const t of y.ticks) {
     grid.append(svg("line", { x1: box.left, x2: box.end, y1: y.at(t), y2: y.at(t) }));
-    root.append(text(box.left - 7, y.at(t) + 4, fmt(t), { class: "tick", "text-anchor": "end" }));
+    root.append(text(box.left - 7, y.at(t) + 4, tickWords(t), { class: "tick", "text-anchor": "end" }));
   }
   root.prepend(grid);
   root.append(svg("line", { class: "axis", x1: box.left, x2: box.end, y1: box.base, y2: box.base }));
@@ -64,11 +73,11 @@ function outline(series) {
   return points;
 }
 
-function curvePath(points, x, y, log) {
+function curvePath(points, x, y, usable) {
   let path = "";
   let pen = false;
   for (const [a, b] of points) {
-    if (a === null || b === null || (log && b <= 0)) { pen = false; continue; }
+    if (!usable(a, b)) { pen = false; continue; }
     path += `${pen ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`;
     pen = true;
   }
@@ -98,14 +107,17 @@ function drawLines(host, figure) {
   const all = [...points.values()].flat();
   const marks = figure.marks || [];
   const log = Boolean(figure.log_y);
-  const [x0, x1] = figure.xRange || range(all.map((p) => p[0]));
+  const logX = Boolean(figure.log_x);
+  const usable = (a, b) => a !== null && b !== null && (!log || b > 0) && (!logX || a > 0);
+  const width = widthOf(host);
+  const [x0, x1] = figure.xRange || range(all.map((p) => p[0]).filter((v) => !logX || v > 0));
   let [y0, y1] = figure.yRange || range(all.map((p) => p[1]).filter((v) => !log || v > 0).concat(marks.map((m) => m.y)), isSteps);
   if (!figure.yRange && !log) { const pad = (y1 - y0) * 0.04; y1 += pad; if (!isSteps) y0 = y0 >= 0 ? Math.max(0, y0 - pad) : y0 - pad; }
-  const box = { left: CHART.left, end: CHART.width - CHART.right, top: CHART.top, base: CHART.height - CHART.bottom };
-  const x = scale(x0, x1, box.left, box.end);
+  const box = { left: CHART.left, end: width - CHART.right, top: CHART.top, base: CHART.height - CHART.bottom };
+  const x = scale(x0, x1, box.left, box.end, logX);
   const y = scale(y0, y1, box.base, box.top, log);
-  const root = svg("svg", { viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: "img", "aria-label": `${figure.title}. ${figure.y} against ${figure.x}. ${shown.map((s) => s.name).join(", ")}` });
-  axes(root, box, { ticks: ticks(x0, x1), at: x, label: figure.x }, { ticks: log ? logTicks(y0, y1) : ticks(y0, y1), at: y, label: figure.y });
+  const root = svg("svg", { viewBox: `0 0 ${width} ${CHART.height}`, role: "img", "aria-label": `${figure.title}. ${figure.y} against ${figure.x}. ${shown.map((s) => s.name).join(", ")}` });
+  axes(root, box, { ticks: logX ? logTicks(x0, x1) : ticks(x0, x1, width < 420 ? 4 : 6), at: x, label: figure.x }, { ticks: log ? logTicks(y0, y1) : ticks(y0, y1), at: y, label: figure.y });
   if (figure.diagonal) root.append(svg("line", { class: "mark-line", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }));
   for (const mark of marks) {
     root.append(svg("line", { class: "mark-line", x1: box.left, x2: box.end, y1: y(mark.y), y2: y(mark.y) }));
@@ -113,7 +125,7 @@ function drawLines(host, figure) {
   }
   // The main curve last, on top of the others.
   for (const s of [...shown].sort((a, b) => (a.wide ? 1 : 0) - (b.wide ? 1 : 0))) {
-    const path = svg("path", { d: curvePath(points.get(s.name), x, y, log), class: "curve", "stroke-dasharray": s.dash, style: `stroke:${colour(s.colour)}`, "stroke-width": s.wide ? 3 : 1.7 });
+    const path = svg("path", { d: curvePath(points.get(s.name), x, y, usable), class: "curve", "stroke-dasharray": s.dash, style: `stroke:${colour(s.colour)}`, "stroke-width": s.wide ? 3 : 1.7 });
     if (isSteps && shown.length === 1) { path.style.fill = colour(s.colour); path.style.fillOpacity = "0.18"; }
     path.append(svg("title", {}, s.name));
     root.append(path);
@@ -134,18 +146,20 @@ function drawRows(host, figure) {
   clear(host);
   const items = figure.items.filter((item) => item.value !== null);
   const isForest = figure.kind === "forest";
-  const longest = Math.max(4, ...items.map((item) => short(item.name, 34).length));
-  const left = Math.min(250, 16 + longest * 6.6);
+  const longest = Math.max(4, ...items.map((item) => Math.min(36, item.name.length)));
+  const width = widthOf(host);
+  const left = Math.min(width * 0.45, 16 + longest * 7);
+  const letters = Math.floor((left - 12) / 6.6);
   const step = figure.items.length > 30 ? 17 : 22;
   const height = 10 + items.length * step + CHART.bottom;
-  const box = { left, end: CHART.width - 58, top: 8, base: height - CHART.bottom };
+  const box = { left, end: width - 74, top: 8, base: height - CHART.bottom };
   const marks = figure.marks || [];
   const values = items.flatMap((item) => [item.value, item.low, item.high]).filter((v) => v !== null && v !== undefined).concat(marks.map((m) => m.x));
   let [x0, x1] = range(values, !isForest || !figure.tight);
   if (isForest) { const pad = (x1 - x0) * 0.05; x0 = x0 < 0 || figure.tight ? x0 - pad : x0; x1 += pad; }
   const x = scale(x0, x1, box.left, box.end);
-  const root = svg("svg", { viewBox: `0 0 ${CHART.width} ${height}`, role: "img", "aria-label": `${figure.title}. ${figure.x}. ${items.map((i) => `${i.name} ${fmt(i.value)}`).join(", ")}` });
-  axes(root, box, { ticks: ticks(x0, x1, 5), at: x, label: figure.x }, { ticks: [], at: () => 0, label: "" });
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${figure.title}. ${figure.x}. ${items.map((i) => `${i.name} ${fmt(i.value)}`).join(", ")}` });
+  axes(root, box, { ticks: ticks(x0, x1, width < 420 ? 3 : 5), at: x, label: figure.x }, { ticks: [], at: () => 0, label: "" });
   for (const mark of marks) {
     root.append(svg("line", { class: "mark-line", x1: x(mark.x), x2: x(mark.x), y1: box.top, y2: box.base }, svg("title", {}, mark.label)));
   }
@@ -153,7 +167,7 @@ function drawRows(host, figure) {
     const y = box.top + row * step + step / 2;
     const slot = item.colour === undefined ? 1 : item.colour;
     const group = svg("g", {}, svg("title", {}, `${item.name}: ${fmt(item.value)}${item.low !== undefined && item.low !== null ? ` [${fmt(item.low)}, ${fmt(item.high)}]` : ""}${item.note ? ` – ${item.note}` : ""}`));
-    group.append(text(box.left - 8, y + 4, short(item.name, 34), { class: "row-name", "text-anchor": "end" }));
+    group.append(text(box.left - 8, y + 4, short(item.name, letters), { class: "row-name", "text-anchor": "end" }));
     let end = x(item.value);
     if (isForest) {
       if (item.low !== null && item.low !== undefined && item.high !== null) {
@@ -175,4 +189,14 @@ function drawRows(host, figure) {
   host.append(el("div", { class: "chart-tools" }, downloadButton("Numbers (TSV)", figure.title + ".tsv", rows)));
 }
 
-function draw(host, figure) { (figure.kind === "bars" || figure.kind === "forest" ? drawRows : drawLines)(host, figure); }
+function draw(host, figure) {
+  drawn.set(host, figure);
+  (figure.kind === "bars" || figure.kind === "forest" ? drawRows : drawLines)(host, figure);
+}
+
+let lastWidth = window.innerWidth;
+window.addEventListener("resize", () => {
+  if (window.innerWidth === lastWidth) return; // a phone's address bar changes the height only
+  lastWidth = window.innerWidth;
+  for (const [host, figure] of drawn) if (host.isConnected) draw(host, figure);
+});

@@ -1,6 +1,6 @@
 // Scores of every ranking on the chosen reference and subset of edges: intervals, curves, table, gains over the nulls.
-const SUMMARY_METRICS = ["auprc", "lift", "auroc", "same_source_auroc", "early_precision", "direction_accuracy", "sign_accuracy"];
-const CHANCE = { auroc: 0.5, same_source_auroc: 0.5, direction_accuracy: 0.5, sign_accuracy: 0.5, lift: 1 };
+const SUMMARY_METRICS = ["auprc", "lift", "same_source_auroc", "auroc", "early_precision", "direction_accuracy", "sign_accuracy"];
+const CHANCE = { auroc: 0.5, same_source_auroc: 0.5, same_target_auroc: 0.5, direction_accuracy: 0.5, sign_accuracy: 0.5, lift: 1 };
 
 function startEvaluation() {
   const ev = DATA.evaluation;
@@ -12,9 +12,9 @@ function startEvaluation() {
   options(metric, metrics.map((m) => [m, words[m]]), metrics[0]);
   // Switched-off curves stay off when another reference is chosen.
   const hidden = { roc: new Set(), pr: new Set() };
-  for (const name of ev.order) if (name.match(/(null)[1-9]/)) { hidden.roc.add(name); hidden.pr.add(name); }
+  for (const name of ev.order) if (/null[1-9]/.test(name)) { hidden.roc.add(name); hidden.pr.add(name); }
 
-  const score = (name, m) => { const e = current(); return (e && e.rankings[name] && e.rankings[name][m]) || [null, null, null]; };
+  const score = (name, m) => { const e = current(); return (e && e.rankings[name] && e.rankings[name][m]) || [null, null, null, ""]; };
   const current = () => (ev.scores[reference.value] || {})[subset.value];
   const colourOf = (name) => ev.rankings[name].colour;
 
@@ -41,11 +41,11 @@ function startEvaluation() {
   function table() {
     const heads = ["Ranking", "What it is", ...metrics.map((m) => words[m])];
     const shown = ev.order.filter((name) => current().rankings[name]);
-    const interval = ([value, low, high]) => el("span", {}, [fmt(value), low === null ? null : el("span", { class: "ci" }, ` [${fmt(low)}, ${fmt(high)}]`)]);
+    const interval = ([value, low, high, note]) => el("span", { title: note || null }, [fmt(value), low === null ? null : el("span", { class: "ci" }, ` [${fmt(low)}, ${fmt(high)}]`)]);
     const rows = shown.map((name) => [el("span", {}, [name.replaceAll("_", " "), ev.rankings[name].is_null ? el("span", { class: "tag" }, "null") : null]), ev.rankings[name].words, ...metrics.map((m) => interval(score(name, m)))]);
     const num = metrics.map((_, i) => i + 2);
-    clear(byId("eval-table")).append(plainTable("Scores of every ranking", heads, rows, { num, rowClass: (r) => (ev.rankings[shown[r]].is_null ? "null" : shown[r] === "causal" ? "lead" : null) }));
-    const plain = () => [["reference", "subset", "ranking", ...metrics.flatMap((m) => [m, m + "_low", m + "_high"])]].concat(shown.map((name) => [reference.value, subset.value, name, ...metrics.flatMap((m) => score(name, m))]));
+    clear(byId("eval-table")).append(plainTable("Scores of every ranking", heads, rows, { num, wrap: [1], rowClass: (r) => (ev.rankings[shown[r]].is_null ? "null" : shown[r] === "causal" ? "first" : null) }));
+    const plain = () => [["reference", "subset", "ranking", ...metrics.flatMap((m) => [m, m + "_low", m + "_high"])]].concat(shown.map((name) => [reference.value, subset.value, name, ...metrics.flatMap((m) => score(name, m).slice(0, 3))]));
     byId("eval-table").append(el("div", { class: "chart-tools" }, downloadButton("Numbers (TSV)", "scores.tsv", plain)));
   }
 

@@ -56,8 +56,8 @@ function edgeDetail(i) {
   const papers = e.papers[i];
   if (papers) pairs.push(["Literature of the curated sources", el("span", {}, papers.map((id) => el("a", { href: `https://pubmed.ncbi.nlm.nih.gov/${id}/`, rel: "noreferrer", class: "paper" }, `PMID ${id}`)))]);
   const list = el("dl", { class: "pairs" }, pairs.map(([name, value]) => el("div", {}, [el("dt", {}, name), el("dd", {}, value)])));
-  const draws = [from, to].map((name) => el("button", { type: "button", class: "quiet", onclick: () => { showGene(DATA.genes.indexOf(name)); byId("ego").scrollIntoView({ block: "center" }); } }, `Neighbourhood of ${name}`));
-  return el("div", {}, [list, ...draws]);
+  const neighbourhoods = [from, to].map((name) => el("button", { type: "button", class: "quiet", onclick: () => { showGene(DATA.genes.indexOf(name)); byId("ego").scrollIntoView({ block: "center" }); } }, `Neighbourhood of ${name}`));
+  return el("div", {}, [list, ...neighbourhoods]);
 }
 
 function startEdges() {
@@ -72,18 +72,20 @@ function startEdges() {
   options(source, [["", "any"], ["new", "no curated source"], ["curated", "curated"]], "");
   host.append(el("div", { class: "controls" }, [el("label", {}, ["Search ", search]), el("label", {}, ["Identifiability ", ident]), el("label", {}, ["Sign ", sign]), el("label", {}, ["Source ", source])]));
   const column = (name, words, title) => ({ name, words, title, num: true, value: (i) => e[name][i] });
+  const sourcesOf = (i) => e.sources.levels[e.sources.codes[i]];
+  const identifiabilityOf = (i) => e.identifiability.levels[e.identifiability.codes[i]];
   const columns = [
     { ...column("rank", "Rank", "1 is the best of all candidates"), first: "ascending" },
     { name: "regulator", words: "Regulator", value: (i) => gene(e.regulator[i]) },
     { name: "target", words: "Target", value: (i) => gene(e.target[i]) },
     { name: "sign", words: "Sign", value: (i) => e.sign[i], show: (i) => signMark(e.sign[i]) },
-    { ...column("effect", "Effect (log2 per log2)", "expected log2 fold change of the target per log2 unit of the regulator"), show: (i) => signed(e.effect[i]) },
+    { ...column("effect", "Effect (log2 per log2)", "expected log2 fold change of the target per log2 unit of the regulator"), cls: "num unit", show: (i) => signed(e.effect[i]) },
     column("score", "Score", "what the rank is by"),
     column("stability", "Stability (0–1)", "share of fits on resampled perturbations"),
-    { name: "identifiability", words: "Identifiability", value: (i) => e.identifiability.levels[e.identifiability.codes[i]] },
+    { name: "identifiability", words: "Identifiability", value: identifiabilityOf },
     column("num_perturbations", "Hit by", "perturbations that hit the regulator"),
     { ...column("coexpression", "Coexpression r"), show: (i) => signed(e.coexpression[i]) },
-    { name: "sources", words: "Sources", value: (i) => e.sources.levels[e.sources.codes[i]], show: (i) => e.sources.levels[e.sources.codes[i]].replaceAll(";", ", ") },
+    { name: "sources", words: "Sources", cls: "short", value: sourcesOf, show: (i) => sourcesOf(i).replaceAll(";", ", ") },
   ];
   const table = makeTable(host, { caption: "Best edges of the network", columns, detail: edgeDetail, sort: { column: "rank", direction: "ascending" }, file: "edges.tsv" });
   const filter = () => {
@@ -93,9 +95,9 @@ function startEdges() {
     for (let i = 0; i < e.rank.length; i += 1) {
       const from = gene(e.regulator[i]).toLowerCase();
       const to = gene(e.target[i]).toLowerCase();
-      const sources = columns[10].value(i);
+      const sources = sourcesOf(i);
       if (parts.length === 2 ? !(from.includes(parts[0]) && to.includes(parts[1])) : !(from.includes(query) || to.includes(query))) continue;
-      if (ident.value && columns[7].value(i) !== ident.value) continue;
+      if (ident.value && identifiabilityOf(i) !== ident.value) continue;
       if (sign.value && String(e.sign[i]) !== sign.value) continue;
       if (source.value && (sources === "coexpression") !== (source.value === "new")) continue;
       rows.push(i);
@@ -117,11 +119,11 @@ function edgeShape(x1, y1, x2, y2, effect, width, words) {
   return group;
 }
 
-function nodeShape(x, y, width, words, { cls = "", onclick = null, title = "", note = "" } = {}) {
+function nodeShape(x, y, width, words, { cls = "", onclick = null, title = "", note = "", height = 24 } = {}) {
   const attributes = { class: `node ${cls}`, transform: `translate(${x} ${y})` };
   if (onclick) Object.assign(attributes, { tabindex: 0, role: "button", "aria-label": `${words} ${note}, show its neighbourhood`, onclick, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); onclick(); } } });
   const group = svg("g", attributes, svg("title", {}, title || words));
-  group.append(svg("rect", { x: 0, y: -12, width, height: 24, rx: 5 }), text(width / 2, 4, short(words, Math.floor(width / 7.2)), { "text-anchor": "middle" }));
+  group.append(svg("rect", { x: 0, y: -height / 2, width, height, rx: 5 }), text(width / 2, 4, short(words, Math.floor(width / 7.2)), { "text-anchor": "middle" }));
   if (note) group.append(text(width / 2, 23, note, { "text-anchor": "middle", class: "tick" }));
   return group;
 }
@@ -152,12 +154,15 @@ function showGene(code, remember = true) {
   const line = (i) => 1 + 3 * Math.abs(n.effect[i]) / largest;
   const words = (i) => `${gene(n.regulator[i])} ${n.sign[i] > 0 ? "activates" : "represses"} ${gene(n.target[i])}: effect ${signed(n.effect[i])} log2 per log2, rank ${fmt(n.rank[i])}`;
   const middle = (width - node) / 2;
-  incoming.forEach((i, k) => root.append(edgeShape(node + 6, place(incoming.length, k), middle - 6, centre + (k - (incoming.length - 1) / 2) * 3, n.sign[i], line(i), words(i))));
-  outgoing.forEach((i, k) => root.append(edgeShape(middle + node + 4, centre + (k - (outgoing.length - 1) / 2) * 3, width - node - 8, place(outgoing.length, k), n.sign[i], line(i), words(i))));
+  // The box of the gene is tall enough for every edge to have its own place.
+  const landing = (count, k) => centre + (k - (count - 1) / 2) * 14;
+  const tall = Math.max(24, 14 * Math.max(incoming.length, outgoing.length) + 6);
+  incoming.forEach((i, k) => root.append(edgeShape(node + 6, place(incoming.length, k), middle - 6, landing(incoming.length, k), n.sign[i], line(i), words(i))));
+  outgoing.forEach((i, k) => root.append(edgeShape(middle + node + 4, landing(outgoing.length, k), width - node - 8, place(outgoing.length, k), n.sign[i], line(i), words(i))));
   const box = (x, y, other, i) => nodeShape(x, y, node, gene(other), { cls: DATA.flags[other] & 1 ? "tf" : "", onclick: () => showGene(other), title: [gene(other), flagWords(other), words(i)].filter(Boolean).join(" – ") });
   incoming.forEach((i, k) => root.append(box(2, place(incoming.length, k), n.regulator[i], i)));
   outgoing.forEach((i, k) => root.append(box(width - node - 2, place(outgoing.length, k), n.target[i], i)));
-  root.append(nodeShape(middle, centre, node, gene(code), { cls: "centre", title: [gene(code), flagWords(code)].filter(Boolean).join(" – ") }));
+  root.append(nodeShape(middle, centre, node, gene(code), { cls: "centre", height: tall, title: [gene(code), flagWords(code)].filter(Boolean).join(" – ") }));
   clear(byId("ego")).append(root);
   if (!incoming.length && !outgoing.length) byId("ego").append(el("p", { class: "absent" }, `${gene(code)} has no signed edge among those kept on this page.`));
 }

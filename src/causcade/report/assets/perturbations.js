@@ -35,7 +35,7 @@ function drawCascade(name, entry) {
   const height = top + Math.max(...layers.map((l) => l.length)) * step + 10;
   const left = (column) => 2 + column * (node + gap);
   const y = (layer, k) => top + (height - top - 10) / 2 + (k - (layers[layer].length - 1) / 2) * step - 6;
-  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, style: `min-width:${width * 0.72}px`, role: "group", "aria-label": `Cascade of ${name}` });
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, style: `min-width:${Math.round(width * 0.85)}px;max-width:${Math.round(width * 1.25)}px`, role: "group", "aria-label": `Cascade of ${name}` });
   ["perturbation", "targets", "hop 1", "hop 2", "hop 3"].slice(0, columns).forEach((words, c) => root.append(text(left(c) + node / 2, 14, words, { class: "axis-title", "text-anchor": "middle" })));
   const middle = top + (height - top - 10) / 2 - 6;
   const largest = (list) => Math.max(1e-9, ...list.map((v) => Math.abs(v)));
@@ -44,10 +44,15 @@ function drawCascade(name, entry) {
     if (d.effect) root.append(edgeShape(left(0) + node + 4, middle, left(1) - 6, y(0, k), d.effect, 1 + 3 * Math.abs(d.effect) / strongest, `${name} → ${gene(d.code)}: direct effect ${signed(d.effect)} (log1p CP10k)`));
   });
   const widest = largest(entry.links.map((l) => l[3]));
-  for (const [layer, from, to, effect] of entry.links) {
-    const [a, b] = [layers[layer].findIndex((d) => d.code === from), (layers[layer + 1] || []).findIndex((d) => d.code === to)];
-    if (a < 0 || b < 0) continue;
-    root.append(edgeShape(left(layer + 1) + node + 4, y(layer, a), left(layer + 2) - 6, y(layer + 1, b), effect, 0.8 + 2.6 * Math.abs(effect) / widest, `${gene(from)} ${effect > 0 ? "activates" : "represses"} ${gene(to)}: effect ${signed(effect)} log2 per log2`));
+  const links = entry.links.map(([layer, from, to, effect]) => ({ layer, from, to, effect, a: layers[layer].findIndex((d) => d.code === from), b: (layers[layer + 1] || []).findIndex((d) => d.code === to) })).filter((l) => l.a >= 0 && l.b >= 0);
+  // Lines that end at one gene land beside each other, in the order in which they come from above.
+  const landing = (l) => {
+    const others = links.filter((m) => m.layer === l.layer && m.b === l.b).sort((p, q) => p.a - q.a);
+    return (others.indexOf(l) - (others.length - 1) / 2) * Math.min(9, 20 / Math.max(1, others.length - 1));
+  };
+  for (const l of links) {
+    const { layer, from, to, effect, a, b } = l;
+    root.append(edgeShape(left(layer + 1) + node + 4, y(layer, a), left(layer + 2) - 6, y(layer + 1, b) + landing(l), effect, 0.8 + 2.6 * Math.abs(effect) / widest, `${gene(from)} ${effect > 0 ? "activates" : "represses"} ${gene(to)}: effect ${signed(effect)} log2 per log2`));
   }
   root.append(nodeShape(left(0), middle, node, name, { cls: "centre", title: name }));
   layers.forEach((list, layer) => list.forEach((d, k) => root.append(nodeShape(left(layer + 1), y(layer, k), node, gene(d.code), { cls: d.effect > 0 ? "up" : d.effect < 0 ? "down" : "", note: `${d.effect > 0 ? "▲" : d.effect < 0 ? "▼" : ""} ${signed(d.effect)}`,
@@ -76,8 +81,11 @@ function perturbationTables(name, entry, has, go) {
   }
   if (has.direct && entry.direct.length) add("Direct effects", "“Seen”: whether the mRNA of the target itself was seen to move; a target that is not seen acts through its activity.", plainTable("Direct effects", ["Gene", "Direct effect (log1p CP10k)", "Listed target", "Seen"],
     entry.direct.map(([code, effect, target, seen]) => [gene(code), signed(effect), target ? "yes" : "no", seen ? "yes" : "no"]), { num: [1] }));
-  for (const hop of Object.keys(entry.hops)) {
-    add(`Hop ${hop}`, "", plainTable(`Hop ${hop}`, ["Gene", "Effect (log1p CP10k)"], entry.hops[hop].map(([code, effect]) => [gene(code), signed(effect)]), { num: [1] }));
+  const hops = Object.keys(entry.hops);
+  if (hops.length) {
+    const most = Math.max(...hops.map((hop) => entry.hops[hop].length));
+    const rows = Array.from({ length: most }, (_, k) => [String(k + 1), ...hops.flatMap((hop) => (entry.hops[hop][k] ? [gene(entry.hops[hop][k][0]), signed(entry.hops[hop][k][1])] : ["", ""]))]);
+    add("Strongest genes by hop", "Effect that reaches the gene at that hop (log1p CP10k).", plainTable("Strongest genes by hop", ["", ...hops.flatMap((hop) => [`Hop ${hop}`, "Effect"])], rows, { num: hops.map((_, k) => 2 * k + 2) }));
   }
   if (has.similar) add("Similar perturbations", "Cosine of the predicted responses (−1 to 1).", entry.similar.length ? plainTable("Similar perturbations", ["Perturbation", "Cosine", "Shared targets"],
     entry.similar.map(([other, cosine, shared]) => [el("button", { type: "button", class: "link", onclick: () => go(other) }, other), fmt(cosine), shared || NONE]), { num: [1] }) : el("p", { class: "absent" }, "None was compared."));

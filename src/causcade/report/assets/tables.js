@@ -46,7 +46,7 @@ function makeTable(host, { caption, columns, detail, perPage = 25, sort, file })
     for (const column of columns) {
       const active = state.sort === column.name;
       const arrow = active ? (state.direction === "ascending" ? " ▲" : " ▼") : "";
-      head.append(el("th", { scope: "col", class: column.num ? "num" : null, "aria-sort": active ? state.direction : "none" },
+      head.append(el("th", { scope: "col", class: column.cls || (column.num ? "num" : null), "aria-sort": active ? state.direction : "none" },
         el("button", { type: "button", class: "sort", title: column.title || null, onclick: () => { setSort(column); head.querySelector("[aria-sort]:not([aria-sort=none]) button").focus(); } }, column.words + arrow)));
     }
     clear(body);
@@ -57,7 +57,7 @@ function makeTable(host, { caption, columns, detail, perPage = 25, sort, file })
         opener.addEventListener("click", () => toggle(row, i, opener));
         row.append(el("td", {}, opener));
       }
-      for (const column of columns) row.append(el("td", { class: column.num ? "num" : null }, column.show ? column.show(i) : fmt(column.value(i))));
+      for (const column of columns) row.append(el("td", { class: column.cls || (column.num ? "num" : null) }, column.show ? column.show(i) : fmt(column.value(i))));
       body.append(row);
     }
     if (!state.rows.length) body.append(el("tr", {}, el("td", { colspan: columns.length + 1 }, "No row fits.")));
@@ -71,8 +71,8 @@ function makeTable(host, { caption, columns, detail, perPage = 25, sort, file })
 }
 
 // A small table that neither sorts nor pages. Cells are text or nodes; num marks numeric columns.
-function plainTable(caption, heads, rows, { num = [], rowClass } = {}) {
-  const cls = (i) => (num.includes(i) ? "num" : null);
+function plainTable(caption, heads, rows, { num = [], wrap = [], rowClass } = {}) {
+  const cls = (i) => (num.includes(i) ? "num" : wrap.includes(i) ? "short" : null);
   const body = rows.map((row, r) => el("tr", { class: rowClass ? rowClass(r) : null }, row.map((value, i) => el(i === 0 ? "th" : "td", i === 0 ? { scope: "row" } : { class: cls(i) }, value))));
   return el("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 },
     el("table", {}, [el("thead", {}, el("tr", {}, heads.map((h, i) => el("th", { scope: "col", class: cls(i) }, h)))), el("tbody", {}, body)]));

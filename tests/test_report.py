@@ -1,0 +1,407 @@
+"""The report: one page that asks for nothing outside, shows what the artifacts say, and says what is missing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_artifacts import HOSTILE, make_artifacts
+
+from causcade.config import Config, ReportConfig
+from causcade.errors import InputError
+from causcade.report import build_report, write_report
+from causcade.report.data import as_json, rounded, thinned
+from causcade.report.page import SECTIONS, number, percent
+from causcade.report.summary import mark
+
+VOID = {"meta", "link", "br", "input", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, text by section, and the data of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: dict[str, str] = {}
+        self.raw: dict[str, str] = {}
+        self.open: list[str] = []
+        self.section = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self.section = str(dict(attrs)["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("script", "style"):
+            key = f"{self.open[-1]} {self.tags[-1][1].get('type') or ''}".strip()
+            self.raw[key] = self.raw.get(key, "") + data
+        else:
+            self.words[self.section] = self.words.get(self.section, "") + data
+
+    @property
+    def data(self) -> Any:
+        def refuse(name: str) -> None:
+            raise AssertionError(f"{name} in the JSON of the page")
+
+        return json.loads(self.raw["script application/json"], parse_constant=refuse)
+
+    def text(self, section: str) -> str:
+        """Text of a section with single blanks."""
+        return re.sub(r"\s+", " ", self.words[section].replace("\u202f", " "))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_artifacts(tmp_path_factory.mktemp("report") / "run", hostile=True)
+
+
+@pytest.fixture(scope="module")
+def html(run: Path) -> str:
+    return build_report(run, ReportConfig(), run="demo")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+def test_page_is_well_formed_and_has_every_section(page: Page) -> None:
+    assert page.open == []
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == [name for name, _ in SECTIONS]
+    assert len(sections) == 12
+    for name in sections:
+        assert len(page.text(name)) > 150, name
+        assert "is not part of this run" not in page.text(name), name
+
+
+def test_ids_are_unique_and_every_reference_points_somewhere(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = [attributes["href"][1:] for tag, attributes in page.tags if tag == "a" and attributes["href"].startswith("#")]
+    wanted += [attributes[key] for _, attributes in page.tags for key in ("aria-labelledby", "list", "for") if key in attributes]
+    assert len(wanted) > 20
+    assert set(wanted) <= set(ids)
+    script = page.raw["script"]
+    made_by_script = set(re.findall(r'id: "([\w-]+)"', script))
+    assert set(re.findall(r'byId\("([\w-]+)"\)', script)) <= set(ids) | made_by_script
+
+
+def test_nothing_outside_is_asked_for(page: Page, html: str) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form", "audio", "video", "source"), tag
+        assert not {"src", "srcset", "data", "poster", "action", "background", "ping"} & set(attributes), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        if tag == "a":
+            assert attributes["href"].startswith(("#", "https://doi.org/10.")), attributes
+    assert not re.search(r"url\(|@import", page.raw["style"])
+    assert not re.search(r"\bfetch\(|XMLHttpRequest|WebSocket|EventSource|sendBeacon|import\(|innerHTML|document\.write|eval\(", page.raw["script"])
+    policies = [attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policies[0].startswith("default-src 'none'")
+    assert set(re.findall(r"https?://[\w.]+", page.raw["script"])) == {"http://www.w3.org", "https://pubmed.ncbi.nlm.nih.gov"}
+
+
+def test_hostile_names_stay_text(page: Page) -> None:
+    assert "b" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert HOSTILE in page.data["genes"]
+    assert HOSTILE in page.data["perturbations"]["entries"]
+    assert "<" not in page.raw["script application/json"]
+
+
+def test_no_number_is_shown_as_a_program_would(page: Page) -> None:
+    for section, words in page.words.items():
+        assert not re.search(r"\b(nan|NaN|None|inf|True|False|undefined|<NA>)\b", words), section
+
+
+def test_equal_artifacts_give_equal_bytes(run: Path, html: str, tmp_path: Path) -> None:
+    assert build_report(run, ReportConfig(), run="demo") == html
+    assert build_report(make_artifacts(tmp_path / "again", hostile=True), ReportConfig(), run="demo") == html
+
+
+def test_summary_counts_what_the_artifacts_hold(run: Path, page: Page) -> None:
+    plates = json.loads((run / "quality/summary.json").read_text())["plates"].values()
+    edges = pd.read_parquet(run / "network/edges.parquet")
+    words = page.text("summary")
+    kept, read = (f"{sum(plate[key] for plate in plates):,}".replace(",", " ") for key in ("num_kept", "num_cells"))
+    assert f"{kept} of {read} cells from 2 plates passed quality control." in words
+    assert "6 perturbations in 108 conditions" in words  # 6 drugs, 3 doses, 3 lines, 2 plates
+    none = int((edges["identifiability"] == "none").sum())
+    assert f"{none} of {len(edges)} candidate edges" in words
+    assert "On truth, the causal ranking has AUPRC 0.210." in words
+    assert "The 25 answers of the table in sentences" in words
+
+
+def test_verdicts_are_marked_by_their_first_word() -> None:
+    answers = {
+        True: "yes",
+        False: "no",
+        None: "open",
+        "yes": "yes",
+        "no": "no",
+        "not testable": "open",
+        "No: the null has it too": "no",
+        "nothing": "open",
+    }
+    assert {answer: mark(answer) for answer in answers} == answers
+
+
+def test_edge_table_holds_the_best_edges_and_their_evidence(run: Path) -> None:
+    data = Page(build_report(run, ReportConfig(num_edges=30), run="demo")).data
+    expected = pd.read_parquet(run / "network/edges.parquet").sort_values("rank").head(30)
+    shown = data["edges"]
+    assert shown["rank"] == list(range(1, 31))
+    assert [data["genes"][code] for code in shown["regulator"]] == expected["regulator"].tolist()
+    assert [data["genes"][code] for code in shown["target"]] == expected["target"].tolist()
+    np.testing.assert_allclose(shown["effect"], expected["effect"], rtol=1e-3)
+    assert [shown["sources"]["levels"][code] for code in shown["sources"]["codes"]] == expected["sources"].tolist()
+    assert set(shown["extra"]) == {"posterior"}  # a column that the page does not know is shown all the same
+    direct = pd.read_parquet(run / "cascades/direct.parquet")
+    for name, (perturbations, count) in shown["hit_by"].items():
+        hits = set(direct.loc[direct["is_target"] & (direct["gene"] == name), "perturbation"])
+        assert (set(perturbations), count) == (hits, len(hits))
+    curated = [row for row, sources in enumerate(expected["sources"]) if sources != "coexpression"]
+    assert sorted(map(int, shown["papers"])) == curated
+
+
+def test_neighbourhoods_hold_the_best_edges_of_every_gene(run: Path, page: Page) -> None:
+    edges = pd.read_parquet(run / "network/edges.parquet").sort_values("rank")
+    shown = page.data["neighbours"]
+    genes = page.data["genes"]
+    pairs = {(genes[a], genes[b]) for a, b in zip(shown["regulator"], shown["target"], strict=True)}
+    wanted = set()
+    for column in ("regulator", "target"):
+        for _, part in edges.groupby(column):
+            wanted |= set(part.head(8)[["regulator", "target"]].itertuples(index=False, name=None))
+    assert pairs == wanted
+
+
+def test_links_of_a_cascade_are_edges_between_neighbouring_layers(run: Path, page: Page) -> None:
+    edges = pd.read_parquet(run / "network/edges.parquet").set_index(["regulator", "target"])["effect"].to_dict()
+    genes = page.data["genes"]
+    num_links = 0
+    for entry in page.data["perturbations"]["entries"].values():
+        layers = [[genes[row[0]] for row in entry["direct"] if row[2]][:8]]
+        layers += [[genes[row[0]] for row in entry["hops"].get(str(hop), [])][:8] for hop in (1, 2, 3)]
+        expected = {}
+        for layer, (above, below) in enumerate(itertools.pairwise(layers)):
+            for a, b in itertools.product(above, below):
+                if (a, b) in edges:
+                    expected[layer, a, b] = edges[a, b]
+        shown = {(layer, genes[a], genes[b]): effect for layer, a, b, effect in entry["links"]}
+        assert shown == pytest.approx(expected, rel=1e-2)
+        num_links += len(shown)
+    assert num_links > 10
+
+
+def test_steps_of_paths_carry_the_sign_of_their_edge(run: Path, page: Page) -> None:
+    signs = pd.read_parquet(run / "network/edges.parquet").set_index(["regulator", "target"])["sign"].to_dict()
+    genes = page.data["genes"]
+    paths = [path for entry in page.data["perturbations"]["entries"].values() for path in entry["paths"]]
+    # ">" separates the genes of a path, so a gene whose name holds one (as only the hostile one does) cannot be told there.
+    named = [([genes[code] for code in steps], sign) for steps, sign, _, _ in paths]
+    named = [(names, sign) for names, sign in named if not any(name in HOSTILE for name in names)]
+    assert len(named) > 10
+    for names, sign in named:
+        assert sign == [signs[pair] for pair in itertools.pairwise(names)]
+
+
+def test_scores_stand_beside_their_nulls(run: Path, page: Page) -> None:
+    metrics = pd.read_parquet(run / "evaluation/metrics.parquet")
+    data = page.data["evaluation"]
+    assert data["subsets"][0][0] == "no_prior"
+    assert data["references"][0][0] == "truth"
+    assert [name for name in data["order"] if data["rankings"][name]["is_null"]] == ["edge_null0", "edge_null1", "label_null0", "label_null1"]
+    row = metrics[
+        (metrics["reference"] == "string") & (metrics["subset"] == "no_prior") & (metrics["ranking"] == "edge_null0") & (metrics["metric"] == "auprc")
+    ].iloc[0]
+    assert data["scores"]["string"]["no_prior"]["rankings"]["edge_null0"]["auprc"] == pytest.approx([row["value"], row["low"], row["high"]], rel=1e-3)
+    assert data["scores"]["string"]["no_prior"]["rankings"]["causal"]["sign_accuracy"] == [None, None, None, "not defined here"]
+
+
+def test_sign_agreement_is_counted_over_signed_curated_edges(run: Path, page: Page) -> None:
+    edges = pd.read_parquet(run / "network/edges.parquet")
+    num = agree = 0
+    for row in edges.itertuples():
+        if row.prior_sign != 0 and row.sign != 0:
+            num += 1
+            agree += row.prior_sign == row.sign
+    assert f"Of {num} edges with a curated sign, the fit gives {agree} (" in page.text("network")
+
+
+def test_times_are_summed_by_rule(page: Page) -> None:
+    items = {item["name"]: item["value"] for item in page.data["figures"]["timings"]["items"]}
+    assert items == {"causal": 44, "coexpression": 31, "quality": 26.5}
+
+
+def test_methods_state_the_values_of_the_run(run: Path) -> None:
+    config = Config().model_dump(mode="json")
+    config["causal"] |= {"num_hops": 9, "parameters": "per_edge", "max_spectral_radius": 0.77}
+    config["quality"]["min_counts"] = 4321
+    words = Page(build_report(run, ReportConfig(title="My screen"), run="demo", methods=config)).text("methods")
+    assert "k = 0…9" in words
+    assert "one value per candidate edge" in words
+    assert "0.77" in words
+    assert "fewer than 4 321 counts" in words
+
+
+OPTIONAL = {
+    "quality/summary.json": ("quality", "Quality control"),
+    "coexpression.zarr": ("panel", "Coexpression"),
+    "embedding/map.parquet": ("embedding", "The map of cells"),
+    "mask_summary.json": ("mask", "The summary of the mask"),
+    "basal/metrics.jsonl": ("training", "The basal decoder"),
+    "causal": ("training", "The record of the causal fits"),
+    "evaluation/hubs.parquet": ("network", "The list of hubs"),
+    "evaluation/metrics.parquet": ("evaluation", "The evaluation against references"),
+    "evaluation/held_out.parquet": ("evaluation", "Held-out prediction"),
+    "evaluation/summary.json": ("summary", "The evaluation"),
+    "cascades/summary.parquet": ("perturbations", "The explanation of perturbations"),
+    "manifest.json": ("methods", "The resolved configuration"),
+    "resources/manifest.json": ("provenance", "The record of curated resources"),
+    "benchmarks": ("provenance", "The record of times"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_absent_artifact_is_said_in_words(copy: Path, name: str) -> None:
+    path = copy / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    page = Page(build_report(copy, ReportConfig(), run="demo"))
+    section, words = OPTIONAL[name]
+    assert f"{words} is not part of this run." in page.text(section)
+    assert name in page.text("artifacts") or name == "causal"
+    assert page.data["genes"]
+
+
+@pytest.mark.parametrize("name", ["hops", "paths", "similarity", "gene_sets", "direct", "novel_edges"])
+def test_perturbations_do_without_parts_of_the_cascade(copy: Path, name: str) -> None:
+    (copy / f"cascades/{name}.parquet").unlink()
+    data = Page(build_report(copy, ReportConfig(), run="demo")).data
+    key = {"similarity": "similar", "gene_sets": "sets"}.get(name, name)
+    assert data["perturbations"]["has"].get(key) in (False, None)
+    assert len(data["perturbations"]["entries"]) == 6
+
+
+def test_truth_is_absent_outside_simulations(copy: Path) -> None:
+    for name in ("metrics", "curves", "gains"):
+        table = pd.read_parquet(copy / f"evaluation/{name}.parquet")
+        table[table["reference"] != "truth"].to_parquet(copy / f"evaluation/{name}.parquet")
+    page = Page(build_report(copy, ReportConfig(), run="demo"))
+    assert "A planted truth is not part of this run." in page.text("evaluation")
+    assert "This is a simulated screen" not in page.text("summary")
+
+
+def test_panel_and_edges_are_enough(run: Path, tmp_path: Path) -> None:
+    for name in ("panel.parquet", "network/edges.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(run / name, tmp_path / name)
+    path = write_report(tmp_path, ReportConfig(), run="bare")
+    assert path == tmp_path / "report/index.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(re.findall("is not part of this run", " ".join(page.words.values()))) > 10
+    assert "This run started from summarised expression" in page.text("summary")
+
+
+@pytest.mark.parametrize("name", ["panel.parquet", "network/edges.parquet"])
+def test_needed_artifact_is_asked_for(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: expected a table, found no such file\. Run the workflow"):
+        build_report(copy, ReportConfig(), run="demo")
+
+
+def test_wrong_artifacts_are_told(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected the folder of a run, found none"):
+        build_report(tmp_path / "nowhere", ReportConfig(), run="demo")
+    path = copy / "network/edges.parquet"
+    edges = pd.read_parquet(path)
+    edges.head(0).to_parquet(path)
+    with pytest.raises(InputError, match="expected candidate edges, found none"):
+        build_report(copy, ReportConfig(), run="demo")
+    edges.drop(columns=["stability", "sign"]).to_parquet(path)
+    with pytest.raises(InputError, match=r"expected the column\(s\) sign, stability, found regulator"):
+        build_report(copy, ReportConfig(), run="demo")
+
+
+def test_one_edge_and_one_gene_pair(copy: Path) -> None:
+    path = copy / "network/edges.parquet"
+    edges = pd.read_parquet(path).head(1)
+    edges.assign(effect=math.nan, stability=math.nan, coexpression=math.nan).to_parquet(path)
+    data = Page(build_report(copy, ReportConfig(), run="demo")).data
+    assert data["edges"]["effect"] == [None]
+    assert data["edges"]["stability"] == [None]
+
+
+def test_numbers_as_a_person_writes_them() -> None:
+    cases = {
+        0: "0",
+        7: "7",
+        1234567: "1\u202f234\u202f567",
+        0.12345: "0.123",
+        12.345: "12.3",
+        1234.5: "1\u202f234",
+        250_000.4: "250\u202f000",
+        -0.5: "\u22120.500",
+        1e-7: "1.00\u00a0×\u00a010⁻⁷",
+        -2.5e-4: "\u22122.50\u00a0×\u00a010⁻⁴",
+        math.nan: "–",
+        math.inf: "–",
+        None: "–",
+        pd.NA: "–",
+        "as it is": "as it is",
+    }
+    for value, words in cases.items():
+        assert number(value) == words, value
+    assert number(True) == "yes"
+    assert percent(1, 4) == "25\u00a0%"
+    assert percent(0.0713) == "7.13\u00a0%"
+    assert percent(1, 0) == percent(None) == percent(math.nan) == "–"
+
+
+def test_rounding_keeps_significant_digits_and_drops_what_json_cannot_hold() -> None:
+    assert rounded([1.23456, -0.000123456, 3.0, 123456.7, math.nan, math.inf, None, pd.NA]) == [1.235, -0.0001235, 3, 123457, None, None, None, None]
+    assert all(isinstance(value, int) for value in rounded([3.0, 123456.7, 2e9]))
+
+
+def test_json_cannot_leave_its_element() -> None:
+    text = as_json({"a": "</script><!-- \u2028 &"})
+    assert "<" not in text
+    assert ">" not in text
+    assert json.loads(text) == {"a": "</script><!-- \u2028 &"}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_json([math.nan])
+
+
+@pytest.mark.parametrize(("num", "most"), [(0, 5), (1, 5), (5, 5), (6, 5), (1000, 7)])
+def test_thinning_keeps_both_ends(num: int, most: int) -> None:
+    rows = thinned(num, most)
+    assert len(rows) == min(num, most)
+    if num:
+        assert (rows[0], rows[-1]) == (0, num - 1)
+    assert (np.diff(rows) > 0).all()
