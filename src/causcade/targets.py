@@ -1,7 +1,7 @@
 """Which gene each perturbation acts on, and with which sign.
 
-Drugs take their targets from the drug table; a knockout, CRISPRi or CRISPRa perturbation acts on the gene that it is named after (`A+B` on both). A user's table
-overrides either, perturbation by perturbation.
+Drugs take their targets from the drug table; a knockout, CRISPRi or CRISPRa perturbation acts on the gene that it is named after (`A+B` on both). A
+user's table overrides either, perturbation by perturbation.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from causcade.errors import InputError
@@ -27,7 +28,19 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 def read_target_table(path: str | Path) -> pd.DataFrame:
-    """Read a user's table of targets: perturbation, target and, optionally, sign (-1, 0, 1).
+    """Read a user's table of targets: perturbation, target and, optionally, sign (-1, 0, 1; without the column 0, not known).
+
+    Rows that lack the perturbation or the target are left out, and the log says how many.
+
+    Parameters
+    ----------
+    path
+        tsv, txt (tabs), csv or parquet.
+
+    Returns
+    -------
+    pandas.DataFrame
+        perturbation, target (text, stripped), sign (int8).
 
     Raises
     ------
@@ -40,20 +53,26 @@ def read_target_table(path: str | Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         table = pd.read_parquet(path)
     elif path.suffix in SEPARATORS:
-        table = pd.read_csv(path, sep=SEPARATORS[path.suffix])
+        # As text, so that a label such as 007 stays what it is; only an empty field counts as missing.
+        table = pd.read_csv(path, sep=SEPARATORS[path.suffix], dtype=str, keep_default_na=False, na_values=[""])
     else:
         raise InputError(f"{path}: expected a table ending in .tsv, .csv or .parquet, found {path.suffix or 'no ending'}. Rename or convert it.")
     missing = [name for name in ("perturbation", "target") if name not in table.columns]
     if missing:
-        raise InputError(f"{path}: expected columns perturbation, target and sign, found {', '.join(map(str, table.columns))}. Add {' and '.join(missing)}.")
-    table = table.dropna(subset=["perturbation", "target"])
-    sign = pd.to_numeric(table["sign"], errors="coerce") if "sign" in table else pd.Series(0, index=table.index)
-    if not sign.isin([-1, 0, 1]).all():
-        bad = table.loc[~sign.isin([-1, 0, 1]), "sign"].iloc[0]
-        raise InputError(f"{path}: expected signs -1, 0 or 1, found {bad!r}. Write -1 for an inhibitor, 1 for an activator, 0 where it is not known.")
-    return pd.DataFrame(
-        {"perturbation": table["perturbation"].astype(str).str.strip(), "target": table["target"].astype(str).str.strip(), "sign": sign.astype("int8")}
-    ).reset_index(drop=True)
+        found = ", ".join(map(str, table.columns))
+        raise InputError(f"{path}: expected columns perturbation, target and sign, found {found}. Add {' and '.join(missing)}.")
+    whole = table.dropna(subset=["perturbation", "target"])
+    if len(whole) < len(table):
+        logger.warning("%s: %d of %d rows lack the perturbation or the target and are left out", path, len(table) - len(whole), len(table))
+    sign = pd.to_numeric(whole["sign"], errors="coerce") if "sign" in whole else pd.Series(0, index=whole.index)
+    bad = ~sign.isin([-1, 0, 1])
+    if bad.any():
+        raise InputError(
+            f"{path}: expected signs -1, 0 or 1, found {str(whole.loc[bad, 'sign'].iloc[0])!r}. "
+            "Write -1 for an inhibitor, 1 for an activator, 0 where it is not known."
+        )
+    text = {name: whole[name].astype(str).str.strip() for name in ("perturbation", "target")}
+    return pd.DataFrame(text | {"sign": sign.astype("int8")}).reset_index(drop=True)
 
 
 def _from_names(labels: pd.DataFrame, separator: str) -> pd.DataFrame:
@@ -62,6 +81,7 @@ def _from_names(labels: pd.DataFrame, separator: str) -> pd.DataFrame:
     genetic["target"] = genetic["perturbation"].str.split(separator, regex=False)
     genetic = genetic.explode("target")
     genetic["target"] = genetic["target"].astype(str).str.strip()
+    genetic = genetic[genetic["target"] != ""]
     return pd.DataFrame(
         {
             "perturbation": genetic["perturbation"],
@@ -83,7 +103,7 @@ def _resolved(table: pd.DataFrame, resolver: Resolver | None) -> pd.DataFrame:
 def build_targets(
     labels: pd.DataFrame, drug_targets: pd.DataFrame, override: pd.DataFrame | None, *, separator: str = "+", resolver: Resolver | None = None
 ) -> pd.DataFrame:
-    """Targets of the perturbations of a screen.
+    """List the targets of the perturbations of a screen.
 
     Parameters
     ----------
@@ -101,7 +121,8 @@ def build_targets(
     Returns
     -------
     pandas.DataFrame
-        perturbation, target, sign (-1, 0, 1), source (drug_targets, name or table); sorted, one row per pair.
+        perturbation, target, sign (-1, 0, 1), source (drug_targets, name or table); sorted, one row per pair. A pair that is listed with both
+        signs has sign 0. Perturbations without a target have no row; the log counts and names them.
     """
     labels = labels.drop_duplicates("perturbation")
     drugs = labels.loc[labels["kind"] == "drug", "perturbation"]
@@ -113,5 +134,6 @@ def build_targets(
     without = sorted(set(labels["perturbation"]) - set(table["perturbation"]))
     if without:
         logger.warning("%d of %d perturbations have no known target: %s", len(without), len(labels), ", ".join(without[:10]))
-    table = table.drop_duplicates(["perturbation", "target"]).sort_values(["perturbation", "target"], ignore_index=True)
-    return table.astype({"sign": "int8"})
+    pairs = table.groupby(["perturbation", "target"], sort=True)
+    sign = np.sign(pairs["sign"].min() + pairs["sign"].max()).astype("int8")  # -1 beside 1 is 0; an unknown sign yields to a known one
+    return pairs[["source"]].first().assign(sign=sign).reset_index()[COLUMNS]
