@@ -1,5 +1,6 @@
 """The basal decoder, pinned as the panel is, and the baseline of each plate."""
 
+
 rule basal_roll:
     """List the plates whose controls a new basal decoder would be fitted on."""
     input:
@@ -11,14 +12,14 @@ rule basal_roll:
         f"{LOGS}/basal_roll.log",
     benchmark:
         f"{BENCHMARKS}/basal_roll.tsv"
-    params:
-        plates=list(PLATES),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        plates=list(PLATES),
     script:
         "../workflow_scripts/basal_roll.py"
 
@@ -36,16 +37,16 @@ rule basal:
         f"{LOGS}/basal.log",
     benchmark:
         f"{BENCHMARKS}/basal.tsv"
-    params:
-        settings=settings_of("basal", "seed", "backend", "input.block_cells"),
-        embedding=settings_of("embedding"),
-        code=code_digest("basal"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 2
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("basal", "seed", "backend", "input.block_cells"),
+        embedding=settings_of("embedding"),
+        code=code_digest("basal"),
     script:
         "../workflow_scripts/basal.py"
 
@@ -55,7 +56,11 @@ rule basal_baseline:
     input:
         cells=rules.quality.output.cells,
         embedding=rules.embedding.output.embedding,
-        model=[rules.basal.output.model] if CONFIG.basal.baseline == "matched_control" else [],
+        model=(
+            [rules.basal.output.model]
+            if CONFIG.basal.baseline == "matched_control"
+            else []
+        ),
         panel=rules.panel.output.panel,
     output:
         baseline=directory(f"{RUN}/basal/baseline/{{plate}}.zarr"),
@@ -63,14 +68,14 @@ rule basal_baseline:
         f"{LOGS}/basal_baseline/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/basal_baseline/{{plate}}.tsv"
-    params:
-        settings=settings_of("basal.baseline", "input.block_cells"),
-        code=code_digest("basal"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("basal.baseline", "input.block_cells"),
+        code=code_digest("basal"),
     script:
         "../workflow_scripts/basal_baseline.py"

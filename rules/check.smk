@@ -1,5 +1,6 @@
 """Checks that need the data; everything depends on them."""
 
+
 rule check_plate:
     """Labels, controls, gene ids and a sample of the counts of one plate."""
     input:
@@ -11,16 +12,16 @@ rule check_plate:
         f"{LOGS}/check_plate/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/check_plate/{{plate}}.tsv"
-    params:
-        plate=plate_of,
-        settings=settings_of("input", "perturbation"),
-        code=code_digest("checks"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        plate=plate_of,
+        settings=settings_of("input", "perturbation"),
+        code=code_digest("checks"),
     script:
         "../workflow_scripts/check_plate.py"
 
@@ -35,14 +36,14 @@ rule check:
         f"{LOGS}/check.log",
     benchmark:
         f"{BENCHMARKS}/check.tsv"
-    params:
-        settings=settings_of("perturbation"),
-        code=code_digest("checks"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("perturbation"),
+        code=code_digest("checks"),
     script:
         "../workflow_scripts/check.py"

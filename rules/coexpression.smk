@@ -1,5 +1,6 @@
 """Residual coexpression: sums per plate, then one addition."""
 
+
 rule coexpression_moments:
     """Sums of products of one plate."""
     input:
@@ -12,15 +13,15 @@ rule coexpression_moments:
         f"{LOGS}/coexpression_moments/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/coexpression_moments/{{plate}}.tsv"
-    params:
-        settings=settings_of("covariates", "backend", "input.block_cells"),
-        code=code_digest("coexpression"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("covariates", "backend", "input.block_cells"),
+        code=code_digest("coexpression"),
     script:
         "../workflow_scripts/coexpression_moments.py"
 
@@ -37,14 +38,14 @@ rule coexpression:
         f"{LOGS}/coexpression.log",
     benchmark:
         f"{BENCHMARKS}/coexpression.tsv"
-    params:
-        settings=settings_of("coexpression"),
-        code=code_digest("coexpression"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 2
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("coexpression"),
+        code=code_digest("coexpression"),
     script:
         "../workflow_scripts/coexpression.py"

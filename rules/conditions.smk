@@ -1,5 +1,6 @@
 """Pseudobulk of each condition."""
 
+
 rule conditions:
     """Mean and variance of each perturbation x dose x line of one plate."""
     input:
@@ -12,14 +13,14 @@ rule conditions:
         f"{LOGS}/conditions/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/conditions/{{plate}}.tsv"
-    params:
-        settings=settings_of("conditions", "input.block_cells"),
-        code=code_digest("conditions"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("conditions", "input.block_cells"),
+        code=code_digest("conditions"),
     script:
         "../workflow_scripts/conditions.py"

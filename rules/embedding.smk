@@ -1,5 +1,6 @@
 """Embeddings of cells."""
 
+
 rule embedding_basis:
     """Principal axes of the panel, from the sums over all plates; pinned, as the panel is."""
     input:
@@ -11,15 +12,15 @@ rule embedding_basis:
         f"{LOGS}/embedding_basis.log",
     benchmark:
         f"{BENCHMARKS}/embedding_basis.tsv"
-    params:
-        settings=settings_of("embedding"),
-        code=code_digest("embedding"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("embedding"),
+        code=code_digest("embedding"),
     script:
         "../workflow_scripts/embedding_basis.py"
 
@@ -29,7 +30,11 @@ rule embedding:
     input:
         cells=rules.quality.output.cells,
         cell_cycle=rules.panel.output.cell_cycle,
-        basis=[rules.embedding_basis.output.basis] if CONFIG.embedding.source == "pca" else [],
+        basis=(
+            [rules.embedding_basis.output.basis]
+            if CONFIG.embedding.source == "pca"
+            else []
+        ),
         counts=[] if CONFIG.embedding.source == "pca" else counts_of,
     output:
         embedding=directory(f"{RUN}/embedding/{{plate}}.zarr"),
@@ -37,16 +42,16 @@ rule embedding:
         f"{LOGS}/embedding/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/embedding/{{plate}}.tsv"
-    params:
-        plate=plate_of,
-        settings=settings_of("embedding", "input"),
-        code=code_digest("embedding"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        plate=plate_of,
+        settings=settings_of("embedding", "input"),
+        code=code_digest("embedding"),
     script:
         "../workflow_scripts/embedding.py"
 
@@ -61,14 +66,14 @@ rule embedding_map:
         f"{LOGS}/embedding_map.log",
     benchmark:
         f"{BENCHMARKS}/embedding_map.tsv"
-    params:
-        settings=settings_of("seed", "backend"),
-        code=code_digest("embedding"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("seed", "backend"),
+        code=code_digest("embedding"),
     script:
         "../workflow_scripts/embedding_map.py"

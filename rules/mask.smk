@@ -1,5 +1,6 @@
 """Candidate edges."""
 
+
 rule mask:
     """Top coexpression partners of each gene and curated edges, with their provenance."""
     input:
@@ -14,14 +15,14 @@ rule mask:
         f"{LOGS}/mask.log",
     benchmark:
         f"{BENCHMARKS}/mask.tsv"
-    params:
-        settings=settings_of("mask"),
-        code=code_digest("mask"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("mask"),
+        code=code_digest("mask"),
     script:
         "../workflow_scripts/mask.py"

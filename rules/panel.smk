@@ -1,5 +1,6 @@
 """The gene panel. It is pinned: votes of new plates are counted but do not renew it; `--forcerun panel` does."""
 
+
 rule panel_votes:
     """Rank the genes of one plate by variability."""
     input:
@@ -10,15 +11,15 @@ rule panel_votes:
         f"{LOGS}/panel_votes/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/panel_votes/{{plate}}.tsv"
-    params:
-        settings=settings_of("panel", "seed", "backend", "input.block_cells"),
-        code=code_digest("panel"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=large,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("panel", "seed", "backend", "input.block_cells"),
+        code=code_digest("panel"),
     script:
         "../workflow_scripts/panel_votes.py"
 
@@ -33,16 +34,16 @@ rule panel_consensus:
         f"{LOGS}/panel_consensus.log",
     benchmark:
         f"{BENCHMARKS}/panel_consensus.tsv"
-    params:
-        plates=list(PLATES),
-        settings=settings_of("panel"),
-        code=code_digest("panel"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        plates=list(PLATES),
+        settings=settings_of("panel"),
+        code=code_digest("panel"),
     script:
         "../workflow_scripts/panel_consensus.py"
 
@@ -62,14 +63,14 @@ rule panel:
         f"{LOGS}/panel.log",
     benchmark:
         f"{BENCHMARKS}/panel.tsv"
-    params:
-        settings=settings_of("panel", "seed"),
-        code=code_digest("panel"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("panel", "seed"),
+        code=code_digest("panel"),
     script:
         "../workflow_scripts/panel.py"

@@ -1,5 +1,6 @@
 """Quality control of each plate, and the cell store that everything after reads."""
 
+
 rule quality:
     """Filter the cells of one plate and store the counts of those that are kept; all genes are kept."""
     input:
@@ -13,17 +14,17 @@ rule quality:
         f"{LOGS}/quality/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/quality/{{plate}}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
     params:
         plate=plate_of,
         settings=settings_of("input", "perturbation", "quality", "seed"),
         columns=CONFIG.covariates.obs_columns,
         code=code_digest("quality"),
-    threads: 1
-    resources:
-        mem_mb=large,
-        runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
     script:
         "../workflow_scripts/quality.py"
 
@@ -38,14 +39,14 @@ rule quality_summary:
         f"{LOGS}/quality_summary.log",
     benchmark:
         f"{BENCHMARKS}/quality_summary.tsv"
-    params:
-        plates=list(PLATES),
-        code=code_digest("quality"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        plates=list(PLATES),
+        code=code_digest("quality"),
     script:
         "../workflow_scripts/quality_summary.py"

@@ -1,5 +1,6 @@
 """Curated resources, normalised to approved symbols."""
 
+
 def resource_inputs(wildcards):
     """Files of the resources in use: simulated, local, or fetched by the http storage plugin."""
     files = resource_files(CONFIG)
@@ -25,16 +26,16 @@ rule resources:
         f"{LOGS}/resources.log",
     benchmark:
         f"{BENCHMARKS}/resources.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
     params:
         settings=settings_of("resources"),
         simulated=CONFIG.is_simulated,
         files=resource_files(CONFIG),
         code=code_digest("resources"),
-    threads: 1
-    resources:
-        mem_mb=small,
-        runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
     script:
         "../workflow_scripts/resources.py"

@@ -11,7 +11,9 @@ SIMULATION = {
 rule simulation_resources:
     """Simulated resources, and the truth, which only `evaluation` reads."""
     output:
-        resources=[f"{RUN}/simulation/resources/{name}" for name in SIMULATED_FILES.values()],
+        resources=[
+            f"{RUN}/simulation/resources/{name}" for name in SIMULATED_FILES.values()
+        ],
         edges=f"{RUN}/simulation/truth/edges.parquet",
         direct=f"{RUN}/simulation/truth/direct_effects.parquet",
         responses=f"{RUN}/simulation/truth/responses.parquet",
@@ -19,16 +21,16 @@ rule simulation_resources:
         f"{LOGS}/simulation_resources.log",
     benchmark:
         f"{BENCHMARKS}/simulation_resources.tsv"
-    params:
-        settings=SIMULATION,
-        seed=CONFIG.seed,
-        code=code_digest("simulation"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=SIMULATION,
+        seed=CONFIG.seed,
+        code=code_digest("simulation"),
     script:
         "../workflow_scripts/simulation_resources.py"
 
@@ -41,15 +43,15 @@ rule simulation_plate:
         f"{LOGS}/simulation_plate/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/simulation_plate/{{plate}}.tsv"
-    params:
-        settings=SIMULATION,
-        seed=CONFIG.seed,
-        code=code_digest("simulation"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=SIMULATION,
+        seed=CONFIG.seed,
+        code=code_digest("simulation"),
     script:
         "../workflow_scripts/simulation_plate.py"

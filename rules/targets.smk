@@ -1,5 +1,6 @@
 """Which gene each perturbation acts on."""
 
+
 rule targets:
     """Targets of the perturbations that occur: from the drug table, from names, or from a table."""
     input:
@@ -13,14 +14,14 @@ rule targets:
         f"{LOGS}/targets.log",
     benchmark:
         f"{BENCHMARKS}/targets.tsv"
-    params:
-        settings=settings_of("perturbation.separator"),
-        code=code_digest("targets"),
+    conda:
+        "../envs/cpu.yaml"
     threads: 1
     resources:
         mem_mb=small,
         runtime=minutes,
-    conda:
-        "../envs/cpu.yaml"
+    params:
+        settings=settings_of("perturbation.separator"),
+        code=code_digest("targets"),
     script:
         "../workflow_scripts/targets.py"

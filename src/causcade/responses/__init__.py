@@ -6,6 +6,7 @@
 
 from causcade.responses.conditions import Responses, build_responses
 from causcade.responses.effects import DrugEffects, aggregate
+from causcade.responses.reading import read_responses
 from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold_out_drugs, hold_out_line, label_null
 from causcade.responses.shared import SharedResponse, fit_shared_response
 from causcade.responses.targets import list_targets
@@ -13,4 +14,5 @@ from causcade.responses.targets import list_targets
 __all__ = [
     "DrugEffects", "Responses", "SharedResponse", "aggregate", "bootstrap", "build_responses", "drug_folds", "edge_null", "fit_shared_response",
     "hold_out_drugs", "hold_out_line", "label_null", "list_targets",
+    "read_responses",
 ]  # fmt: skip

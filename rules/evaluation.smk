@@ -1,0 +1,42 @@
+"""Every ranking of the candidate edges against references, controls and, where it is known, the truth."""
+
+
+rule evaluation:
+    """References, nulls, hubs, held-out perturbations and lines."""
+    input:
+        fits=expand(rules.causal.output.model, fit=FITS),
+        held_out=expand(rules.causal.output.held_out, fit=FITS),
+        conditions=per_plate(rules.conditions.output.conditions),
+        baselines=per_plate(rules.basal_baseline.output.baseline),
+        targets=rules.targets.output.targets,
+        edges=rules.mask.output.edges,
+        panel=rules.panel.output.panel,
+        coexpression=rules.coexpression.output.coexpression,
+        prior_edges=rules.resources.output.prior_edges,
+        pairs=rules.resources.output.reference_pairs,
+        universe=rules.resources.output.reference_universe,
+        truth=[f"{RUN}/simulation/truth/edges.parquet"] if CONFIG.is_simulated else [],
+    output:
+        metrics=f"{RUN}/evaluation/metrics.parquet",
+        curves=f"{RUN}/evaluation/curves.parquet",
+        gains=f"{RUN}/evaluation/gains.parquet",
+        hubs=f"{RUN}/evaluation/hubs.parquet",
+        hub_tests=f"{RUN}/evaluation/hub_tests.parquet",
+        held_out=f"{RUN}/evaluation/held_out.parquet",
+        summary=f"{RUN}/evaluation/summary.json",
+    log:
+        f"{LOGS}/evaluation.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluation.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=large,
+        runtime=minutes,
+    params:
+        settings=settings_of("evaluation", "seed", "perturbation.separator"),
+        fits=FITS,
+        code=code_digest("evaluation", "responses"),
+    script:
+        "../workflow_scripts/evaluation.py"

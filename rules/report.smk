@@ -1,0 +1,71 @@
+"""The manifest and the page."""
+
+
+def run_inputs(wildcards):
+    """Files that came from outside: counts and local resources."""
+    files = [plate.counts for plate in PLATES.values()]
+    return files + [
+        path for path in resource_files(CONFIG).values() if "://" not in path
+    ]
+
+
+rule manifest:
+    """Resolved configuration, versions, commit, device, seeds, identity of the inputs."""
+    input:
+        inputs=run_inputs,
+        check=rules.check.output.check,
+    output:
+        manifest=f"{RUN}/manifest.json",
+    log:
+        f"{LOGS}/manifest.log",
+    benchmark:
+        f"{BENCHMARKS}/manifest.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    params:
+        settings=SETTINGS,
+        code=code_digest("manifest"),
+    script:
+        "../workflow_scripts/manifest.py"
+
+
+rule report:
+    """One self-contained page."""
+    input:
+        manifest=rules.manifest.output.manifest,
+        resources=rules.resources.output.manifest,
+        quality=rules.quality_summary.output.summary,
+        panel=rules.panel.output.summary,
+        mask=rules.mask.output.summary,
+        map=rules.embedding_map.output.map,
+        basal=(
+            [rules.basal.output.metrics]
+            if CONFIG.basal.baseline == "matched_control"
+            else []
+        ),
+        causal=expand(rules.causal.output.metrics, fit=FITS),
+        network=rules.network.output.edges,
+        evaluation=rules.evaluation.output.summary,
+        cascades=rules.cascades.output.summary,
+    output:
+        page=f"{RUN}/report/index.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=small,
+        runtime=minutes,
+    params:
+        settings=settings_of("report", "run"),
+        folder=RUN,
+        code=code_digest("report"),
+    script:
+        "../workflow_scripts/report.py"

@@ -1,0 +1,33 @@
+"""One fit of the causal module. The method is in causcade.causal."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from causcade import causal, files, responses, runtime
+from causcade.backend import torch_device
+from causcade.config import CausalConfig
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = job.params.settings
+        screen = responses.read_responses(
+            job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets), separator=settings["perturbation.separator"]
+        )
+        fit = causal.run_fit(
+            job.wildcards.fit,
+            screen,
+            pd.read_parquet(job.input.edges),
+            CausalConfig(**settings["causal"]),
+            seed=settings["seed"],
+            device=torch_device(settings["backend"]),
+            checkpoint=Path(job.params.checkpoint),
+        )
+        causal.write_fit(fit, Path(job.output.model).parent)
+        files.write_parquet(job.output.held_out, fit.held_out)
+        Path(job.params.checkpoint).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(snakemake)
