@@ -247,12 +247,16 @@ def test_scores_stand_beside_their_nulls(run: Path, page: Page) -> None:
 
 def test_sign_agreement_is_counted_over_signed_curated_edges(run: Path, page: Page) -> None:
     edges = pd.read_parquet(run / "network/edges.parquet")
-    num = agree = 0
+    num = agree = chance = 0
+    signed = edges[(edges["prior_sign"] != 0) & (edges["sign"] != 0)]
+    for prior in signed["prior_sign"]:
+        chance += (signed["sign"] == prior).sum()  # every curated sign against every learned one
     for row in edges.itertuples():
         if row.prior_sign != 0 and row.sign != 0:
             num += 1
             agree += row.prior_sign == row.sign
-    assert f"Of {num} edges with a curated sign, the fit gives {agree} (" in page.text("network")
+    words = f"the fit gives {agree} ({percent(agree, num)}) the same one; {percent(chance, num**2)} is what chance gives"
+    assert f"Of {num} edges with a curated sign, {words}".replace("\u00a0", " ") in page.text("network")
 
 
 def test_times_are_summed_by_rule(page: Page) -> None:

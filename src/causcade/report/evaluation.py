@@ -35,16 +35,16 @@ METRIC_WORDS = {
     "sign_accuracy": "Sign",
 }
 RANKING_WORDS = {
-    "causal": "causal network, no prior in the penalty",
-    "causal_prior": "causal network with curated prior",
+    "causal": "the network, no curated prior in the fit",
+    "causal_prior": "the network, curated prior in the fit",
     "mean_shift": "mean shift when the regulator is hit",
     "coexpression": "|residual correlation|",
     "raw_coexpression": "|raw correlation|",
     "partner_rank": "rank among coexpression partners",
     "prior": "curated confidence alone, no data",
     "listed_target": "regulator is a listed target, no data",
-    "edge_null": "null: responses permuted gene by gene",
-    "label_null": "null: perturbation labels permuted",
+    "edge_null": "responses permuted gene by gene",
+    "label_null": "perturbation labels permuted",
 }
 RANKING_ORDER = list(RANKING_WORDS)
 

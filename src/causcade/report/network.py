@@ -10,7 +10,7 @@ import pandas as pd
 from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, codes, known, rounded
 
-__all__ = ["EDGE_COLUMNS", "hubs", "neighbourhoods", "table", "targeted_by"]
+__all__ = ["EDGE_COLUMNS", "gene_codes", "hubs", "neighbourhoods", "sign_counts", "table", "targeted_by"]
 
 EDGE_COLUMNS = [
     "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "stability", "identifiability", "num_perturbations",
@@ -133,7 +133,12 @@ def hubs(artifacts: Artifacts) -> dict[str, Any] | None:
     return {"rankings": {name: result[name] for name in order}, "order": order, "tests": tested}
 
 
-def sign_counts(edges: pd.DataFrame) -> dict[str, int]:
-    """Edges whose curated sign is known, and how many of them the fit gives the same sign."""
-    known_sign = edges[(edges["prior_sign"] != 0) & (edges["sign"] != 0)]
-    return {"num": len(known_sign), "agree": int(np.sum(known_sign["prior_sign"].to_numpy() == known_sign["sign"].to_numpy()))}
+def sign_counts(edges: pd.DataFrame) -> dict[str, float]:
+    """Count edges whose curated sign is known: how many in all, how many the fit gives the same sign, and how many it would by chance.
+
+    Chance keeps both shares of activation: two mostly positive sets of signs agree often without any relation.
+    """
+    signed = edges[(edges["prior_sign"] != 0) & (edges["sign"] != 0)]
+    prior, learned = signed["prior_sign"].to_numpy() > 0, signed["sign"].to_numpy() > 0
+    chance = float(np.sum(prior) * np.sum(learned) + np.sum(~prior) * np.sum(~learned)) / max(1, len(signed))
+    return {"num": len(signed), "agree": int(np.sum(prior == learned)), "chance": chance}

@@ -156,7 +156,9 @@ def mask(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | None
     per_target = edges["target"].value_counts().to_numpy()
     if not len(per_target):
         return dict(found)
-    counts, bounds = np.histogram(per_target, bins=min(40, max(4, int(per_target.max()))))
+    # Bins of whole numbers, at most about 40, so that no bar is empty only for its place.
+    width = max(1, -(-int(np.ptp(per_target) + 1) // 40))
+    counts, bounds = np.histogram(per_target, bins=np.arange(per_target.min() - 0.5, per_target.max() + width + 0.5, width))
     histogram = {"targets": {"edges": bounds, "counts": counts}}
     figures["mask-regulators"] = charts.steps("Candidate regulators per target", x="candidate regulators", y="target genes", histograms=histogram)
     return dict(found)

@@ -121,7 +121,7 @@ function drawLines(host, figure) {
   if (figure.diagonal) root.append(svg("line", { class: "mark-line", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }));
   for (const mark of marks) {
     root.append(svg("line", { class: "mark-line", x1: box.left, x2: box.end, y1: y(mark.y), y2: y(mark.y) }));
-    root.append(text(box.end - 4, y(mark.y) - 5, mark.label, { class: "tick", "text-anchor": "end" }));
+    root.append(text(box.left + 5, y(mark.y) - 5, mark.label, { class: "tick" }));
   }
   // The main curve last, on top of the others.
   for (const s of [...shown].sort((a, b) => (a.wide ? 1 : 0) - (b.wide ? 1 : 0))) {
