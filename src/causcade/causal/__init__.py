@@ -5,9 +5,9 @@ perturbations or lines), :func:`write_fit` and :func:`read_fit` keep it.
 """
 
 from causcade.causal.fit import CausalFit, EdgeWeights, Response, read_fit, read_weights, write_fit
-from causcade.causal.fits import fit_causal, fit_names, responses_for_fit, run_fit, settings_for_fit
+from causcade.causal.fits import fit_causal, responses_for_fit, run_fit, settings_for_fit
 
 __all__ = [
-    "CausalFit", "EdgeWeights", "Response", "fit_causal", "fit_names", "read_fit", "read_weights", "responses_for_fit", "run_fit",
+    "CausalFit", "EdgeWeights", "Response", "fit_causal", "read_fit", "read_weights", "responses_for_fit", "run_fit",
     "settings_for_fit", "write_fit",
 ]  # fmt: skip

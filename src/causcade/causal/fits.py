@@ -27,6 +27,7 @@ from causcade.causal.problem import gene_positions, make_problem
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
+from causcade.fits import fit_names
 from causcade.responses import (
     DrugEffects,
     Responses,
@@ -39,19 +40,12 @@ from causcade.responses import (
     label_null,
 )
 
-__all__ = ["fit_causal", "fit_names", "responses_for_fit", "run_fit", "settings_for_fit"]
+__all__ = ["fit_causal", "responses_for_fit", "run_fit", "settings_for_fit"]
 
 logger = logging.getLogger("causcade")
 
 MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
 NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
-
-
-def fit_names(settings: CausalConfig) -> list[str]:
-    """Names of all fits that the settings ask for, in a fixed order."""
-    numbered = {"edgenull": settings.edge_nulls, "labelnull": settings.label_nulls, "boot": settings.bootstraps, "drugs": settings.drug_folds}
-    names = ["main", "noprior", *(f"{name}{i}" for name, num in numbered.items() for i in range(num))]
-    return names + [f"line_{line}" for line in settings.held_out_lines]
 
 
 def settings_for_fit(name: str, settings: CausalConfig) -> CausalConfig:

@@ -5,6 +5,7 @@ Axes: G genes, E edges of the pattern, D perturbations, R rank. W[target, source
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,9 @@ class Pattern:
         self.column_start = torch.as_tensor(_starts(source_E, num_genes), device=device)
         self.order_E = torch.as_tensor(order_E, device=device)  # edges sorted by source: the rows of the transpose
         self.target_by_source_E = torch.as_tensor(target_E[order_E], device=device)
+        with warnings.catch_warnings():  # torch tells once per process that its CSR tensors are young
+            warnings.simplefilter("ignore")
+            self.matrix(torch.zeros(self.num_edges, device=device))
 
     def matrix(self, value_E: Tensor) -> Tensor:
         """W [G, G] as a sparse tensor, rows are targets."""

@@ -13,6 +13,5 @@ from causcade.responses.targets import list_targets
 
 __all__ = [
     "DrugEffects", "Responses", "SharedResponse", "aggregate", "bootstrap", "build_responses", "drug_folds", "edge_null", "fit_shared_response",
-    "hold_out_drugs", "hold_out_line", "label_null", "list_targets",
-    "read_responses",
+    "hold_out_drugs", "hold_out_line", "label_null", "list_targets", "read_responses",
 ]  # fmt: skip
