@@ -55,7 +55,9 @@ class StoreWriter:
         self._buffered: list[tuple[np.ndarray, np.ndarray]] = []
         self._num_buffered = 0
         self._indptr = [np.zeros(1, dtype=np.int64)]
-        self._group = group.create_group("X", attributes={"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [num_cells, num_genes]})
+        encoding = {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [num_cells, num_genes]}
+        self._group = group.create_group("X", attributes=encoding)
+        self._largest = largest
         chunk = max(1, min(CHUNK_ELEMENTS, num_nonzero))
         self._shard = chunk * min(CHUNKS_PER_SHARD, max(1, -(-num_nonzero // chunk)))
         for name, kind in (("data", _narrow(largest)), ("indices", _narrow(max(num_genes - 1, 0)))):
@@ -63,6 +65,8 @@ class StoreWriter:
 
     def append(self, counts_BF: sp.csr_matrix) -> None:
         """Add the next cells."""
+        if counts_BF.data.max(initial=0) > self._largest:
+            raise AssertionError(f"announced counts up to {self._largest}, found {counts_BF.data.max()}: it would not fit the stored type")
         counts_BF.sort_indices()
         self._buffered.append((counts_BF.data, counts_BF.indices))
         self._num_buffered += counts_BF.nnz
@@ -174,10 +178,13 @@ class CellStore:
             block = sp.csr_matrix(self._matrix[int(part[0]) : int(part[-1]) + 1])
             yield part, block if len(part) == block.shape[0] else block[part - part[0]]
 
-    def iter_sparse_expression(self, gene_ids: pd.Index, num_cells: int, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
+    def iter_sparse_expression(
+        self, gene_ids: pd.Index, num_cells: int, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, sp.csr_matrix]]:
         """Blocks (row numbers [B], x = log(1 + CP10k) [B, G]) of the given genes, float32 CSR.
 
-        Cells are normalised by their total over all genes of the store. A gene that the plate does not have is a column of zeros: it was not seen there.
+        Cells are normalised by their total over all genes of the store. A gene that the plate does not have is a column of zeros: it was not
+        seen there.
 
         Raises
         ------
@@ -187,8 +194,10 @@ class CellStore:
         columns = self.var.index.get_indexer(gene_ids)
         present = columns >= 0
         if len(gene_ids) and not present.any():
+            examples = ", ".join(map(str, self.var.index[:3]))
             raise InputError(
-                f"{self.path}: expected some of the {len(gene_ids)} genes of the panel, found none (ids such as {self.var.index[:1].tolist()}). Use one kind of id on all plates."
+                f"{self.path}: expected some of the {len(gene_ids)} genes of the panel (such as {gene_ids[0]}), found none (but {examples}). "
+                "Use one kind of id on all plates."
             )
         totals = self.obs["total_counts"].to_numpy(dtype=np.float64)
         shape = (len(self.var), len(gene_ids))

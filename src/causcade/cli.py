@@ -8,22 +8,32 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causcade import __version__
 from causcade.errors import CauscadeError, ConfigError, InputError
 from causcade.runtime import EXIT_USER_ERROR
+
+if TYPE_CHECKING:
+    from causcade.config import Config
+    from causcade.resources.identifiers import Resolver
 
 __all__ = ["main"]
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
 
-def _load(path: Path, *, check_files: bool = True):  # type: ignore[no-untyped-def]
+def _say(text: str) -> None:
+    """Print for the person at the terminal."""
+    print(text)  # noqa: T201
+
+
+def _load(path: Path | None, *, check_files: bool = True) -> Config:
     """Load the shipped configuration with `path` merged over it, as the workflow does."""
     from causcade.validation import load_config, merge, read_yaml
 
-    over = read_yaml(path)
-    base = read_yaml(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() and path.resolve() != DEFAULT_CONFIG.resolve() else {}
+    over = {} if path is None else read_yaml(path)
+    base = read_yaml(DEFAULT_CONFIG) if DEFAULT_CONFIG.is_file() else {}
     return load_config(merge(base, over), check_files=check_files)
 
 
@@ -31,16 +41,13 @@ def _validate(arguments: argparse.Namespace) -> None:
     """Check a configuration, its files and its cells; every mistake at once."""
     config = _load(arguments.config)
     if config.is_simulated:
-        print(f"{arguments.config}: valid (the simulated screen, {len(config.simulation.plates)} plates)")
+        _say(f"{arguments.config}: valid (the simulated screen, {len(config.simulation.plates)} plates)")
         return
     from causcade.checks import check_plate, check_screen
     from causcade.plates import list_plates
-    from causcade.resources import Resolver
-    from causcade.validation import resource_files
 
-    hgnc = resource_files(config).get("hgnc", "")
-    resolver = Resolver.from_hgnc(hgnc) if hgnc and Path(hgnc).is_file() else None
-    looks, mistakes = [], []
+    resolver, mistakes = _resolver(config)
+    looks = []
     for plate in list_plates(config):
         try:
             looks.append(check_plate(plate, config, resolver))
@@ -52,11 +59,25 @@ def _validate(arguments: argparse.Namespace) -> None:
         except InputError as error:
             mistakes.extend(str(error).splitlines())
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(list(dict.fromkeys(mistakes)), where="the data")
     for warning in screen["warnings"]:
-        print(f"warning: {warning}")
+        _say(f"warning: {warning}")
     cells = sum(look["num_cells"] for look in looks)
-    print(f"{arguments.config}: valid ({len(looks)} plates, {cells:,} cells, {len(screen['kinds'])} perturbations)")
+    _say(f"{arguments.config}: valid ({len(looks)} plates, {cells:,} cells, {len(screen['kinds'])} perturbations)")
+
+
+def _resolver(config: Config) -> tuple[Resolver | None, list[str]]:
+    """Read the local HGNC table, if there is one; the second value says what is wrong with it."""
+    from causcade.resources.identifiers import Resolver
+    from causcade.validation import resource_files
+
+    path = resource_files(config).get("hgnc", "")
+    if not Path(path).is_file():
+        return None, []
+    try:
+        return Resolver.from_hgnc(path), []
+    except CauscadeError as error:
+        return None, [str(error)]
 
 
 def _plates(arguments: argparse.Namespace) -> None:
@@ -67,12 +88,13 @@ def _plates(arguments: argparse.Namespace) -> None:
 
     config = _load(arguments.config, check_files=False)
     with CountsFile(arguments.file, config.input) as file:
-        print(write_plate_table(plate_names(file.obs, str(arguments.file), config.input), str(arguments.file)), end="")
+        _say(write_plate_table(plate_names(file.obs, str(arguments.file), config.input), str(arguments.file)).rstrip("\n"))
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
     """Write the simulated screen of a configuration to a folder, outside of any run."""
     from causcade import simulation
+    from causcade.files import write_text
 
     config = _load(arguments.config, check_files=False)
     folder = Path(arguments.folder)
@@ -81,15 +103,15 @@ def _simulate(arguments: argparse.Namespace) -> None:
     for plate in config.simulation.plates:
         simulation.simulate_plate(config.simulation, config.seed, plate, folder / f"{plate}.h5ad")
     rows = "".join(f"{plate}\t{folder / plate}.h5ad\n" for plate in config.simulation.plates)
-    (folder / "plates.tsv").write_text("plate\tcounts\n" + rows)
-    print(f"{folder}: {len(config.simulation.plates)} plates, plates.tsv, resources/, truth/")
+    write_text(folder / "plates.tsv", "plate\tcounts\n" + rows)
+    _say(f"{folder}: {len(config.simulation.plates)} plates, plates.tsv, resources/, truth/")
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
 
-    print(examine(_load(arguments.config, check_files=False)))
+    _say(examine(_load(arguments.config, check_files=False)))
 
 
 def _config(arguments: argparse.Namespace) -> None:
@@ -99,11 +121,12 @@ def _config(arguments: argparse.Namespace) -> None:
 
     write_text(arguments.folder / "config.yaml", config_yaml())
     write_text(arguments.folder / "schema.json", config_schema())
-    print(f"wrote {arguments.folder / 'config.yaml'} and {arguments.folder / 'schema.json'}")
+    _say(f"wrote {arguments.folder / 'config.yaml'} and {arguments.folder / 'schema.json'}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="causcade", description="From perturbation atlases to directed gene regulatory networks. The chain itself is run by snakemake.")
+    description = "From perturbation atlases to directed gene regulatory networks. The chain itself is run by snakemake."
+    parser = argparse.ArgumentParser(prog="causcade", description=description)
     parser.add_argument("--version", action="version", version=f"causcade {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of expected errors too")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -115,16 +138,16 @@ def _parser() -> argparse.ArgumentParser:
 
     plates = commands.add_parser("plates", help="print the plate table of a file that holds several plates")
     plates.add_argument("file", type=Path, help="h5ad or AnnData zarr")
-    plates.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=config_help)
+    plates.add_argument("--config", type=Path, help=config_help)
     plates.set_defaults(run=_plates)
 
     simulate = commands.add_parser("simulate", help="write the simulated screen to a folder")
     simulate.add_argument("folder", type=Path)
-    simulate.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=config_help)
+    simulate.add_argument("--config", type=Path, help=config_help)
     simulate.set_defaults(run=_simulate)
 
     doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
-    doctor.add_argument("config", type=Path, nargs="?", default=DEFAULT_CONFIG, help=config_help)
+    doctor.add_argument("config", type=Path, nargs="?", help=config_help)
     doctor.set_defaults(run=_doctor)
 
     config = commands.add_parser("config", help="write config.yaml and schema.json anew from the model (for developers)")
@@ -141,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     except CauscadeError as error:
         if parsed.debug:
             raise
-        print(f"causcade: {error}", file=sys.stderr)
+        print(f"causcade: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USER_ERROR
     return 0
 

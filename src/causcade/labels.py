@@ -1,48 +1,37 @@
 """From the obs columns of an input to the ones that causcade uses.
 
-Canonical columns: `perturbation` (``"control"`` in control cells), `kind`, `dose` (0 in controls), `cell_line`, `plate`, `well`, `is_control`, `is_excluded`.
+Canonical columns: `perturbation` (``"control"`` in control cells), `kind`, `dose` (0 in controls), `cell_line`, `plate`, `well`,
+`is_control`, `is_excluded` (labels that the configuration excludes, and treated cells without a label).
+
+Axes: N cells.
 """
 
 from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from causcade.config import ColumnSource, InputConfig, PerturbationConfig
+from causcade.config_input import KINDS
 from causcade.errors import InputError
-from causcade.plates import Plate
+from causcade.plates import Plate, is_plate_name
 
 __all__ = ["CONTROL", "canonical_obs", "plate_names", "select_plate"]
 
 CONTROL = "control"
-KINDS = ("drug", "knockout", "crispri", "crispra")
 EXAMPLES = 5
-# Tahoe-100M gives the dose only inside the text of a Python list of (drug, dose, unit).
-TAHOE_DOSE = r"^\[\('.*',\s*([0-9.eE+-]+),\s*'[^']*'\)\]$"
+TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-def _listed(values: object) -> str:
+def _listed(values: Iterable[object]) -> str:
     """Return the first few distinct values, for a message."""
-    found = list(dict.fromkeys(str(value) for value in values))  # type: ignore[attr-defined]
+    found = list(dict.fromkeys(str(value) for value in values))
     more = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
     return ", ".join(found[:EXAMPLES]) + more
-
-
-def _take(obs: pd.DataFrame, source: ColumnSource, key: str, where: str) -> pd.Series:
-    """Return one column as stripped text; missing values stay missing."""
-    if source.constant is not None:
-        return pd.Series(str(source.constant), index=obs.index, dtype=object)
-    if source.column not in obs.columns:
-        raise InputError(
-            f"{where}: expected obs column {source.column!r} (input.columns.{key}), found {_listed(obs.columns) or 'no column'}. "
-            f"Set `input: {{columns: {{{key}: NAME}}}}` to one of the columns that are there, or `{key}: {{constant: VALUE}}`."
-        )
-    values = obs[source.column]
-    text = values.astype(object).where(values.notna(), None)
-    text = text.map(lambda value: None if value is None else _plain(value))
-    if source.pattern is not None:
-        text = text.str.extract(source.pattern, expand=False)
-    return text.where(text.notna() & (text != ""), None)
 
 
 def _plain(value: object) -> str:
@@ -52,36 +41,109 @@ def _plain(value: object) -> str:
     return str(value).strip()
 
 
-def _is_control(obs: pd.DataFrame, perturbation: pd.Series, settings: PerturbationConfig, where: str) -> np.ndarray:
-    if settings.control_where is None:
-        return perturbation.isin([label.strip() for label in settings.control]).to_numpy()
+def _column(obs: pd.DataFrame, name: str | None, key: str, where: str, remedy: str) -> pd.Series:
+    """One obs column; `key` is the key of the configuration that names it."""
+    if name not in obs.columns:
+        found = _listed(obs.columns) or "no column"
+        raise InputError(f"{where}: expected obs column {name!r} ({key}), found {found}. {remedy}")
+    return obs[name]
+
+
+def _distinct(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes [N] (-1: missing) and distinct values, so that text is made once per value and not once per cell."""
+    codes, distinct = pd.factorize(values)
+    return codes, np.asarray(distinct, dtype=object)
+
+
+def _texts(values: pd.Series, pattern: str | None = None) -> pd.Series:
+    """Return a column as stripped text, or the part that `pattern` takes; None where missing, empty or not matched."""
+    codes, distinct = _distinct(values)
+    texts: list[str | None] = [_plain(value) for value in distinct]
+    if pattern is not None:
+        matches = [re.search(pattern, text or "") for text in texts]
+        texts = [match.group(1) if match else None for match in matches]
+    table = np.array([*(text or None for text in texts), None], dtype=object)
+    return pd.Series(table[codes], index=values.index, dtype=object)
+
+
+def _take(obs: pd.DataFrame, source: ColumnSource, key: str, where: str) -> pd.Series:
+    """Return the column that a key of the configuration describes; see :func:`_texts`."""
+    if source.constant is not None:
+        return pd.Series(_plain(source.constant), index=obs.index, dtype=object)
+    *sections, name = key.split(".")
+    settings = f"{name}: NAME"
+    for section in reversed(sections):
+        settings = f"{section}: {{{settings}}}"
+    remedy = f"Set `{settings}` to one of the columns that are there, or `{name}: {{constant: VALUE}}`."
+    return _texts(_column(obs, source.column, key, where, remedy), source.pattern)
+
+
+def _is_control(obs: pd.DataFrame, labels: pd.Series, settings: PerturbationConfig, where: str) -> np.ndarray:
+    """Which cells are controls [N]: by their label, matched whole, or by the value of another column."""
     rule = settings.control_where
-    if rule.column not in obs.columns:
-        raise InputError(
-            f"{where}: expected obs column {rule.column!r} (perturbation.control_where.column), found {_listed(obs.columns)}. Name a column that is there."
-        )
-    values = obs[rule.column]
+    if rule is None:
+        return np.asarray(labels.isin([label.strip() for label in settings.control]), dtype=bool)
+    values = _column(obs, rule.column, "perturbation.control_where.column", where, "Name a column that is there.")
+    if isinstance(rule.equals, bool):
+        truth = _texts(values).map(lambda text: None if text is None else TRUTH.get(text.lower()))
+        return np.asarray([value is rule.equals for value in truth], dtype=bool)
     if isinstance(rule.equals, str):
-        return (values.astype(object).map(_plain) == rule.equals.strip()).to_numpy()
-    numbers = pd.to_numeric(values.astype(object), errors="coerce")
-    return (numbers == float(rule.equals)).to_numpy()
+        return np.asarray(_texts(values) == rule.equals.strip(), dtype=bool)
+    return np.asarray(pd.to_numeric(_texts(values), errors="coerce") == rule.equals, dtype=bool)
 
 
-def _kinds(obs: pd.DataFrame, settings: PerturbationConfig, where: str) -> pd.Series:
+def _number(text: str | None) -> float:
+    """Dose in a text: a number, or a list of one (drug, dose, unit) as Tahoe-100M writes it; NaN for anything else."""
+    if text is None:
+        return float("nan")
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        match ast.literal_eval(text):
+            case [(str(), int() | float() as dose, str())]:
+                return float(dose)
+    except (ValueError, SyntaxError):
+        pass
+    return float("nan")
+
+
+def _doses(obs: pd.DataFrame, settings: InputConfig, is_treated: np.ndarray, where: str) -> np.ndarray:
+    """Dose of each cell [N]; 0 where it is not treated, 1 where the configuration names no column."""
+    source = settings.columns.dose
+    if source is None:
+        return np.where(is_treated, 1.0, 0.0)
+    texts = _take(obs, source, "input.columns.dose", where)
+    codes, distinct = _distinct(texts)
+    dose = np.array([*map(_number, distinct), np.nan])[codes]
+    bad = is_treated & ~(np.isfinite(dose) & (dose >= 0))
+    if bad.any():
+        found = _listed("nothing" if value is None else value for value in (texts if source.column is None else obs[source.column])[bad])
+        raise InputError(
+            f"{where}: expected a number from 0 as dose, found {found}. Correct input.columns.dose (a `pattern` takes the number out of a text), "
+            "or set it to null where there are no doses."
+        )
+    return np.where(is_treated, dose, 0.0)
+
+
+def _kinds(obs: pd.DataFrame, settings: PerturbationConfig, is_treated: np.ndarray, where: str) -> np.ndarray:
+    """Kind of each cell's perturbation [N]; "" in controls where the kind is a column."""
     if isinstance(settings.kind, str):
-        return pd.Series(settings.kind, index=obs.index, dtype=object)
-    kinds = _take(obs, settings.kind, "kind", where).str.lower()
-    wrong = kinds[~kinds.isin(KINDS) & kinds.notna()]
+        return np.full(len(obs), settings.kind, dtype=object)
+    kinds = _take(obs, settings.kind, "perturbation.kind", where).str.lower()
+    wrong = kinds[is_treated & ~kinds.isin(KINDS).to_numpy()]
     if len(wrong):
-        raise InputError(f"{where}: expected kinds {', '.join(KINDS)}, found {_listed(wrong)}. Correct the column that perturbation.kind names.")
-    return kinds
+        found = _listed("nothing" if value is None else value for value in wrong)
+        raise InputError(f"{where}: expected kinds {', '.join(KINDS)}, found {found}. Correct the column that perturbation.kind names.")
+    return np.where(is_treated, kinds.to_numpy(dtype=object), "")
 
 
 def select_plate(obs: pd.DataFrame, plate: Plate, settings: InputConfig) -> np.ndarray:
-    """Rows of a file that belong to a plate, as a boolean array [cells].
+    """Rows of a file that belong to a plate, as a boolean array [N].
 
-    Where the obs plate column holds the plate's name, those cells; a file that one row names and whose column holds a single other value is taken
-    whole.
+    Where the obs plate column holds the plate's name, those cells. A file that only one row of the plate table names is taken whole if it has no
+    such column, or the column holds a single other value.
 
     Raises
     ------
@@ -94,19 +156,18 @@ def select_plate(obs: pd.DataFrame, plate: Plate, settings: InputConfig) -> np.n
     if source is None or source.constant is not None or (source.column not in obs.columns and plate.num_sharing == 1):
         if plate.num_sharing > 1:
             raise InputError(
-                f"{where}: {plate.num_sharing} rows of the plate table name this file; expected an obs plate column that tells their cells apart, found none. "
-                "Set `input: {columns: {plate: NAME}}`."
+                f"{where}: expected an obs plate column that tells the cells of {plate.num_sharing} rows of the plate table apart, since they name "
+                "this file, found none. Set `input: {columns: {plate: NAME}}`."
             )
         return everything
-    values = _take(obs, source, "plate", where)
-    selected = (values == plate.name).to_numpy(dtype=bool)
+    values = _take(obs, source, "input.columns.plate", where)
+    selected = np.asarray(values == plate.name, dtype=bool)
     if selected.any() or len(obs) == 0:
         return selected
     if plate.num_sharing == 1 and values.nunique(dropna=False) == 1:
         return everything
-    raise InputError(
-        f"{where}: expected cells whose plate is {plate.name!r}, found {_listed(values.dropna())}. Correct the plate table (`causcade plates` writes it)."
-    )
+    found = _listed(values.dropna()) or "none that has a plate"
+    raise InputError(f"{where}: expected cells whose plate is {plate.name!r}, found {found}. Correct the plate table (`causcade plates` writes it).")
 
 
 def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, perturbation: PerturbationConfig) -> pd.DataFrame:
@@ -115,58 +176,53 @@ def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, pertur
     Parameters
     ----------
     obs
-        obs of the input, already reduced to the plate's cells.
+        obs of the input, already reduced to the plate's cells [N].
     plate
         The plate; its constants count as columns.
+    settings, perturbation
+        Which columns say what, and which cells are controls.
 
     Returns
     -------
     pandas.DataFrame
-        Columns of the module's first paragraph, with the index of `obs`.
+        Columns of the module's first paragraph, with the index of `obs` [N].
 
     Raises
     ------
     InputError
-        For a column that is not there, a dose that is not a number, or cells without a line.
+        For a column that is not there, a dose that is not a number, a kind that is none, cells without a line, or treated cells labelled "control".
     """
     where = plate.counts
-    if plate.constants:
-        obs = obs.assign(**plate.constants)
+    obs = obs.assign(**plate.constants)
     columns = settings.columns
-    labels = _take(obs, columns.perturbation, "perturbation", where)
+    labels = _take(obs, columns.perturbation, "input.columns.perturbation", where)
     is_control = _is_control(obs, labels, perturbation, where)
-    excluded = (labels.isna() | labels.isin([label.strip() for label in perturbation.exclude])).to_numpy() & ~(labels.isna().to_numpy() & is_control)
-    lines = _take(obs, columns.cell_line, "cell_line", where)
-    if lines.isna().any():
-        raise InputError(f"{where}: expected a cell line for each cell, found none for {int(lines.isna().sum())} cells. Fill the column, or exclude the cells.")
-    if columns.dose is None:
-        dose = pd.Series(1.0, index=obs.index)
-    else:
-        text = _take(obs, columns.dose, "dose", where)
-        tahoe = text.astype("string").str.extract(TAHOE_DOSE, expand=False)
-        text = tahoe.astype(object).where(tahoe.notna(), text)
-        dose = pd.to_numeric(text, errors="coerce")
-        bad = dose.isna().to_numpy() & ~is_control & ~excluded
-        if bad.any():
-            found = obs[columns.dose.column][bad] if columns.dose.column else text[bad]
-            raise InputError(
-                f"{where}: expected a number as dose, found {_listed(found)}. Correct input.columns.dose (a `pattern` takes the number out of a text), "
-                "or set it to null where there are no doses."
-            )
-    wells = _take(obs, columns.well, "well", where) if columns.well is not None else pd.Series(None, index=obs.index, dtype=object)
-    labels = labels.where(~is_control, CONTROL).fillna("")
-    dose = dose.where(~is_control, 0.0).fillna(0.0).astype(np.float64)
-    made = labels + "_" + dose.map("{:g}".format)
+    is_excluded = labels.isin([label.strip() for label in perturbation.exclude]).to_numpy() | (labels.isna().to_numpy() & ~is_control)
+    is_treated = ~is_control & ~is_excluded
+    if (is_treated & (labels == CONTROL).to_numpy()).any():
+        raise InputError(
+            f"{where}: expected the label {CONTROL!r} in control cells only, found it in cells that are no controls by the configuration. "
+            f"Set `perturbation: {{control: [{CONTROL}]}}` (or control_where), or exclude the label."
+        )
+    lines = _take(obs, columns.cell_line, "input.columns.cell_line", where)
+    no_line = int((lines.isna().to_numpy() & ~is_excluded).sum())
+    if no_line:
+        raise InputError(f"{where}: expected a cell line for each cell, found none for {no_line} cells. Fill the column, or exclude their labels.")
+    dose = _doses(obs, settings, is_treated, where)
+    label = np.where(is_control, CONTROL, labels.fillna("").to_numpy(dtype=object))
+    condition_codes, conditions = pd.factorize(pd.MultiIndex.from_arrays([label, dose]))
+    made = np.array([f"{plate.name}_{name}_{value:g}" for name, value in conditions], dtype=object)[condition_codes]
+    wells = _take(obs, columns.well, "input.columns.well", where).to_numpy(dtype=object) if columns.well is not None else made
     return pd.DataFrame(
         {
-            "perturbation": labels.astype(str),
-            "kind": _kinds(obs, perturbation, where).fillna("").astype(str),
+            "perturbation": label.astype(object),
+            "kind": _kinds(obs, perturbation, is_treated, where),
             "dose": dose,
-            "cell_line": lines.astype(str),
-            "plate": plate.name,
-            "well": wells.where(wells.notna(), plate.name + "_" + made).astype(str),
+            "cell_line": lines.fillna("").to_numpy(dtype=object),
+            "plate": np.full(len(obs), plate.name, dtype=object),
+            "well": np.where(pd.isna(wells), made, wells),
             "is_control": is_control,
-            "is_excluded": excluded,
+            "is_excluded": is_excluded,
         },
         index=obs.index,
     )
@@ -178,11 +234,19 @@ def plate_names(obs: pd.DataFrame, where: str, settings: InputConfig) -> list[st
     Raises
     ------
     InputError
-        If no obs plate column is configured, or some cells have none.
+        If no obs plate column is configured, some cells have no plate, or a name is not one that files may have.
     """
     if settings.columns.plate is None:
         raise InputError(f"{where}: expected an obs plate column to tell plates apart, found `input.columns.plate: null`. Name the column.")
-    values = _take(obs, settings.columns.plate, "plate", where)
-    if values.isna().any():
-        raise InputError(f"{where}: expected a plate for each cell, found none for {int(values.isna().sum())} cells. Correct input.columns.plate or its pattern.")
-    return sorted(set(values))
+    values = _take(obs, settings.columns.plate, "input.columns.plate", where)
+    num_missing = int(values.isna().sum())
+    if num_missing:
+        raise InputError(f"{where}: expected a plate for each cell, found none for {num_missing} cells. Correct input.columns.plate or its pattern.")
+    names = sorted(set(values))
+    wrong = [name for name in names if not is_plate_name(name)]
+    if wrong:
+        raise InputError(
+            f"{where}: expected plate names of letters, digits, '.', '_' and '-', found {_listed(wrong)}. "
+            "Take a part of the name by `input: {columns: {plate: {column: NAME, pattern: '(PART)'}}}`."
+        )
+    return names

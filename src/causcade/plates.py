@@ -16,7 +16,7 @@ from pathlib import Path
 from causcade.config import NAME_PATTERN, Config
 from causcade.errors import ConfigError
 
-__all__ = ["Plate", "list_plates", "read_plate_table", "simulated_plate_path", "write_plate_table"]
+__all__ = ["Plate", "is_plate_name", "list_plates", "read_plate_table", "simulated_plate_path", "write_plate_table"]
 
 REQUIRED = ("plate", "counts")
 
@@ -29,6 +29,11 @@ class Plate:
     counts: str
     num_sharing: int = 1
     constants: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_plate_name(name: str) -> bool:
+    """Whether a plate may have this name: artifacts are named after it."""
+    return re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -52,7 +57,7 @@ def _row_mistakes(rows: list[dict[str, str]], path: Path) -> list[str]:
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         where, name = f"{path}, row {number}", row["plate"]
-        if not re.fullmatch(NAME_PATTERN, name):
+        if not is_plate_name(name):
             mistakes.append(f"{where}: expected a plate name of letters, digits, '.', '_' and '-', found {name!r}. Rename it.")
         elif name in seen:
             mistakes.append(f"{where}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")

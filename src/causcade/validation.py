@@ -12,7 +12,7 @@ from typing import Any
 from causcade.config import Config, ResourceConfig, parse_config
 from causcade.errors import ConfigError
 from causcade.files import sha256_of
-from causcade.plates import list_plates
+from causcade.plates import read_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
 
 __all__ = ["load_config", "merge", "read_yaml", "resource_files"]
@@ -37,9 +37,22 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is written twice: YAML would keep the last one and lose the other without a word."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  (yaml's signature)
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice in one section", key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
+
     path = Path(path)
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: expected YAML in UTF-8, found another encoding ({error}). Save it as UTF-8."]) from None
     except OSError as error:
         raise ConfigError([f"{path}: expected a configuration file, found none ({error.strerror}). Correct the path."]) from None
     except yaml.YAMLError as error:
@@ -68,23 +81,22 @@ def resource_files(config: Config) -> dict[str, str]:
 def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     """Mistakes that the file system tells, from an unvalidated mapping: what does not parse is skipped here."""
     mistakes: list[str] = []
-    plates = raw.get("plates")
+    plates, perturbation, resources = raw.get("plates"), raw.get("perturbation"), raw.get("resources")
     if isinstance(plates, str):
         try:
-            stub = Config(run="files", plates=plates)
-            for plate in list_plates(stub):
-                if not Path(plate.counts).exists():
-                    mistakes.append(f"{plates}: expected counts of plate {plate.name!r} at {plate.counts}, found no file. Correct column counts, or remove the row.")
+            mistakes += [
+                f"{plates}: expected counts of plate {plate.name!r} at {plate.counts}, found no file. Correct column counts, or remove the row."
+                for plate in read_plate_table(plates)
+                if not Path(plate.counts).exists()
+            ]
         except ConfigError as error:
-            mistakes.extend(error.mistakes)
-    perturbation = raw.get("perturbation")
+            mistakes += error.mistakes
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
-    resources = raw.get("resources")
     if isinstance(plates, str) and isinstance(resources, Mapping):
         for name in CATALOGUE:
-            mistakes.extend(_resource_mistakes(name, resources.get(name)))
+            mistakes += _resource_mistakes(name, resources.get(name))
     return mistakes
 
 
@@ -93,7 +105,8 @@ def _resource_mistakes(name: str, entry: object) -> list[str]:
     if not isinstance(entry, Mapping) or not isinstance(path, str):
         return []
     if not Path(path).is_file():
-        return [f"resources.{name}.path: expected a file at {path}, found none. Correct the path, or remove it to fetch the resource from its address."]
+        remedy = "Correct the path, or remove it to fetch the resource from its address."
+        return [f"resources.{name}.path: expected a file at {path}, found none. {remedy}"]
     expected = entry.get("sha256")
     if isinstance(expected, str) and (found := sha256_of(path)) != expected:
         return [f"resources.{name}.sha256: expected {expected}, found {found} for {path}. Fetch the file again, or correct the checksum."]
