@@ -282,7 +282,8 @@ class Maker:
         share = self.rng.dirichlet([2, 3, 2, 4], n)
         self.table("cascades/summary.parquet", {
             "perturbation": self.drugs, "num_targets": [len(set(self.targets[drug])) for drug in self.drugs], "num_conditions": 9, "num_cells": 180,
-            "share_direct": share[:, 0], "share_propagated": share[:, 1], "share_shared": share[:, 2], "correlation": self.rng.uniform(0.1, 0.8, n),
+            "share_direct": share[:, 0], "share_propagated": share[:, 1], "share_shared": share[:, 2], "share_unlisted": 0.01,
+            "correlation": self.rng.uniform(0.1, 0.8, n),
         })  # fmt: skip
         direct, hops, paths, sets = [], [], [], []
         out = dict(list(self.net.groupby("regulator")))

@@ -35,12 +35,16 @@ def perturbations(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, in
     data
         Data of the page; gets the key `perturbations`.
     """
+    optional = ["share_unlisted"]
     columns = ["perturbation", "num_targets", "num_conditions", "num_cells", "share_direct", "share_propagated", "share_shared", "correlation"]
-    summary = artifacts.table("cascades/summary.parquet", columns)
+    summary = artifacts.table("cascades/summary.parquet", columns, every=True)
     if summary is None or not len(summary):
         return None
     summary = summary.sort_values("perturbation")
-    numbers = {column: rounded(summary[column], 6 if column.startswith("num_") else 3) for column in columns[1:]}
+    numbers = {
+        column: rounded(summary[column], 6 if column.startswith("num_") else 3)
+        for column in [*columns[1:], *(name for name in optional if name in summary)]
+    }
     entries: dict[str, dict[str, Any]] = {
         name: {column: numbers[column][row] for column in numbers} | {"direct": [], "hops": {}, "links": [], "paths": [], "similar": [], "sets": []}
         for row, name in enumerate(known(summary["perturbation"]))

@@ -16,7 +16,7 @@ FIT_WORDS = {
     "noprior": "the same without any help from curated edges",
     "edgenull": "responses permuted gene by gene: no relation between genes is left",
     "labelnull": "perturbation labels permuted: the annotation says nothing",
-    "boot": "perturbations resampled, for stability",
+    "boot": "perturbations resampled, for stability (no curated edges)",
     "drugs": "perturbations held out, for prediction",
     "line": "a cell line held out, for prediction",
 }
@@ -87,7 +87,11 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
         losses = _curves(fits, data_loss)
         label = "data loss" if data_loss == "data_loss" else "loss"
         figures["causal-loss"] = charts.lines(
-            "Causal module: loss of each fit", x="optimiser step", y=f"{label} (weighted squared error)", series=losses, log_y=_wide_range(losses)
+            "Causal module: loss of each fit",
+            x="optimiser step",
+            y=f"{label} (half the weighted squared residual, mean)",
+            series=losses,
+            log_y=_wide_range(losses),
         )
         radii = _curves(fits, "spectral_radius")
         if radii:
