@@ -4,7 +4,7 @@
 rule cascades:
     """Direct part, hops, paths, similar perturbations, novel edges, gene sets."""
     input:
-        model=expand(rules.causal.output.model, fit="main"),
+        model=expand(rules.causal.output.model, fit="main")[0],
         metrics=expand(rules.causal.output.metrics, fit="main"),
         network=rules.network.output.edges,
         conditions=per_plate(rules.conditions.output.conditions),
