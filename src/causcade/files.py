@@ -52,21 +52,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".writing-{final.name}")
-    _remove(temporary)
+    temporary, old = (final.with_name(f".{what}-{final.name}") for what in ("writing", "replaced"))
+    for leftover in (temporary, old):
+        _remove(leftover)
     try:
         yield temporary
     except BaseException:
         _remove(temporary)
         raise
-    if final.is_dir():
-        old = final.with_name(f".replaced-{final.name}")
-        _remove(old)
+    if final.is_dir() or (final.exists() and temporary.is_dir()):
         final.replace(old)
-        temporary.replace(final)
-        _remove(old)
-    else:
-        temporary.replace(final)
+    temporary.replace(final)
+    _remove(old)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
