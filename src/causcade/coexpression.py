@@ -1,11 +1,10 @@
 """Residual coexpression from sums: one pass over the cells, exact, additive over plates.
 
 With X (x = log(1 + CP10k) of the panel's genes) and C (covariates with the intercept), the plates keep Sxx = X'X, Sxc = X'C and Scc = C'C. The
-covariance of the residuals of X regressed on C is Sxx - Sxc Scc^-1 Sxc', so the residuals themselves are never formed. Each block is centred on
-its own mean and multiplied in float32; what the means contribute is added in float64, so that the float32 rounding is relative to the variance and
-not to the mean square.
+covariance of the residuals of X regressed on C is Sxx - Sxc Scc^-1 Sxc', so the residuals of the whole are never formed. In each block the covariates
+are taken out before the float32 product and put back in float64, so that rounding is relative to the residual variance, not to the mean square.
 
-Axes: B cells of a block, S blocks of a plate, G genes of the panel, K covariate columns.
+Axes: B cells of a block, G genes of the panel, K covariate columns, L those of them that are independent within the block.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,9 +23,6 @@ from causcade.covariates import INTERCEPT, cell_cycle_scores, design, independen
 from causcade.errors import InputError
 from causcade.files import replacing, zarr_v3
 from causcade.runtime import Progress
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "Coexpression",
@@ -43,8 +38,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A gene whose residual variance is below this share of its mean square is constant for what float32 blocks can tell.
-CONSTANT = 1e-7
+# A gene whose (residual) variance is below this share of its mean square is constant: rounding of x to float32 alone leaves about 1e-15.
+CONSTANT = 1e-10
 PARTNER_ROWS = 1024
 
 
@@ -61,15 +56,17 @@ class Moments:
 
 
 class _Sums:
-    """Sums over the blocks of one plate; columns of covariates appear as the blocks bring them."""
+    """Sums over the blocks of one plate; columns of covariates appear as the blocks bring them.
+
+    A block is written as x = r + C beta, with any beta near its least-squares fit. Then X'X = r'r + H + H', with H = beta' (C'r + C'C beta / 2):
+    the large product r'r is taken in float32, the rest, whose cost is K/B of it, in float64. Nothing is approximated by beta; it only keeps r small.
+    """
 
     def __init__(self, num_genes: int, device: str) -> None:
         import torch
 
         self._device = device
-        self._within_GG = torch.zeros((num_genes, num_genes), dtype=torch.float64, device=device)
-        self._means: list[torch.Tensor] = []  # [G] of each block, exactly as subtracted
-        self._halves: list[torch.Tensor] = []  # [G], sum of the centred block + half its share of the mean square
+        self._sxx_GG = torch.zeros((num_genes, num_genes), dtype=torch.float64, device=device)
         self._names: list[str] = []
         self._sxc_GK, self._scc_KK = np.zeros((num_genes, 0)), np.zeros((0, 0))
 
@@ -77,35 +74,34 @@ class _Sums:
         """Add a block: x float32, covariates float64 with their names."""
         import torch
 
-        x = torch.from_numpy(x_BG).to(self._device)
-        mean_G = x.mean(dim=0, dtype=torch.float64).float()
-        x -= mean_G
-        self._within_GG += (x.T @ x).double()
-        self._means.append(mean_G.double())
-        # The mean is rounded to float32, so the centred sum is small but not zero.
-        self._halves.append(x.sum(dim=0, dtype=torch.float64) + 0.5 * len(x_BG) * mean_G.double())
+        scc_KK = c_BK.T @ c_BK
+        keep = independent_columns(scc_KK)
+        scaled = c_BK[:, keep] / np.sqrt(np.diag(scc_KK)[keep])
+        c_BL = torch.from_numpy(np.ascontiguousarray(scaled)).to(self._device)  # the L independent columns
+        gram_LL = c_BL.T @ c_BL
+        x = torch.from_numpy(x_BG).to(self._device).double()
+        beta_LG = torch.linalg.solve(gram_LL, c_BL.T @ x)
+        r_BG = x.addmm_(c_BL, beta_LG, alpha=-1).float()
+        x.copy_(r_BG)  # the rounded residuals, so that all products see the same numbers
+        half_LG = c_BL.T @ x + gram_LL @ beta_LG / 2
+        self._sxx_GG += r_BG.T @ r_BG
+        self._sxx_GG.addmm_(beta_LG.T, half_LG).addmm_(half_LG.T, beta_LG)
         c = torch.from_numpy(c_BK).to(self._device)
-        sxc = (x.double().T @ c + torch.outer(mean_G.double(), c.sum(dim=0))).cpu().numpy()
+        sxc_GK = (x.T @ c + beta_LG.T @ (c_BL.T @ c)).cpu().numpy()
 
         fresh = [name for name in names if name not in self._names]
         self._names.extend(fresh)
         self._sxc_GK = np.pad(self._sxc_GK, ((0, 0), (0, len(fresh))))
         self._scc_KK = np.pad(self._scc_KK, (0, len(fresh)))
         index = np.array([self._names.index(name) for name in names], dtype=np.intp)
-        self._sxc_GK[:, index] += sxc
-        self._scc_KK[np.ix_(index, index)] += c_BK.T @ c_BK
+        self._sxc_GK[:, index] += sxc_GK
+        self._scc_KK[np.ix_(index, index)] += scc_KK
 
     def finish(self, num_cells: int, gene_ids: pd.Index) -> Moments:
-        """Return the sums about zero, exactly symmetric; covariate columns in their fixed order."""
-        import torch
-
-        sxx = (self._within_GG + self._within_GG.T) / 2
-        if self._means:
-            between = torch.stack(self._means).T @ torch.stack(self._halves)  # [G, S] @ [S, G]
-            sxx += between + between.T
+        """Return the sums, exactly symmetric, with the covariate columns in their fixed order."""
         order = np.array(sorted(range(len(self._names)), key=lambda number: _column_order(self._names[number])), dtype=np.intp)
         return Moments(
-            sxx_GG=sxx.cpu().numpy(),
+            sxx_GG=((self._sxx_GG + self._sxx_GG.T) / 2).cpu().numpy(),
             sxc_GK=self._sxc_GK[:, order],
             scc_KK=self._scc_KK[np.ix_(order, order)],
             covariates=tuple(self._names[number] for number in order),
