@@ -42,7 +42,7 @@ def quality(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | N
     if found is None:
         return None
     plates: dict[str, Any] = found["plates"]
-    reasons = sorted({reason for plate in plates.values() for reason in plate.get("removed", {})})
+    reasons = sorted({reason for plate in plates.values() for reason, num in plate.get("removed", {}).items() if num})
     names = []
     for metric, (title, label, log) in QUALITY_METRICS.items():
         found_histograms = {plate: value.get("histograms", {}).get(metric) or {} for plate, value in sorted(plates.items())}

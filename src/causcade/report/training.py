@@ -68,6 +68,7 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
     names = sorted((path.parent.name for path in artifacts.matching("causal/*/metrics.jsonl")), key=_rank)
     fits = {name: table for name in names if (table := artifacts.json_lines(f"causal/{name}/metrics.jsonl")) is not None and "step" in table}
     data_loss = "data_loss" if any("data_loss" in table for table in fits.values()) else "loss"
+    label = data_loss.replace("_", " ")
     rows = []
     for name, table in fits.items():
         last = table.iloc[-1]
@@ -85,11 +86,10 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
         )
     if fits:
         losses = _curves(fits, data_loss)
-        label = "data loss" if data_loss == "data_loss" else "loss"
         figures["causal-loss"] = charts.lines(
             "Causal module: loss of each fit",
             x="optimiser step",
-            y=f"{label} (half the weighted squared residual, mean)",
+            y=f"{label} (no unit)",
             series=losses,
             log_y=_wide_range(losses),
         )

@@ -91,7 +91,7 @@ function perturbationTables(name, entry, has, go) {
   if (has.similar) add("Similar perturbations", "Cosine of the predicted responses (−1 to 1).", entry.similar.length ? plainTable("Similar perturbations", ["Perturbation", "Cosine", "Shared targets"],
     entry.similar.map(([other, cosine, shared]) => [el("button", { type: "button", class: "link", onclick: () => go(other) }, other), fmt(cosine), shared || NONE]), { num: [1] }) : el("p", { class: "absent" }, "None was compared."));
   if (has.sets) add("Gene sets", "Hypergeometric test of the strongest genes; false discovery rate (Benjamini-Hochberg) of at most 0.25.", entry.sets.length ? plainTable("Gene sets", ["Gene set", "Collection", "Hits", "Size", "Expected", "p", "FDR"],
-    entry.sets.map(([collection, set, hits, size, expected, p, fdr]) => [set.replaceAll("_", " "), collection, fmt(hits), fmt(size), fmt(expected), fmt(p, 2), fmt(fdr, 2)]), { num: [2, 3, 4, 5, 6] }) : el("p", { class: "absent" }, "No gene set passes."));
+    entry.sets.map(([collection, set, hits, size, expected, p, fdr]) => [set.replaceAll("_", " "), collection, fmt(hits), fmt(size), fmt(expected), fmt(p, 2), fmt(fdr, 2)]), { num: [2, 3, 4, 5, 6], wrap: [0] }) : el("p", { class: "absent" }, "No gene set passes."));
   else add("Gene sets", "", el("p", { class: "absent" }, "No gene sets were tested in this run: cascades/gene_sets.parquet is absent."));
   return el("div", { class: "parts" }, parts);
 }

@@ -73,7 +73,7 @@ function makeTable(host, { caption, columns, detail, perPage = 25, sort, file })
 // A small table that neither sorts nor pages. Cells are text or nodes; num marks numeric columns.
 function plainTable(caption, heads, rows, { num = [], wrap = [], rowClass } = {}) {
   const cls = (i) => (num.includes(i) ? "num" : wrap.includes(i) ? "short" : null);
-  const body = rows.map((row, r) => el("tr", { class: rowClass ? rowClass(r) : null }, row.map((value, i) => el(i === 0 ? "th" : "td", i === 0 ? { scope: "row" } : { class: cls(i) }, value))));
+  const body = rows.map((row, r) => el("tr", { class: rowClass ? rowClass(r) : null }, row.map((value, i) => el(i === 0 ? "th" : "td", i === 0 ? { scope: "row", class: cls(0) } : { class: cls(i) }, value))));
   return el("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: 0 },
     el("table", {}, [el("thead", {}, el("tr", {}, heads.map((h, i) => el("th", { scope: "col", class: cls(i) }, h)))), el("tbody", {}, body)]));
 }
