@@ -52,7 +52,7 @@ def _column(obs: pd.DataFrame, name: str | None, key: str, where: str, remedy: s
 def _distinct(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return codes [N] (-1: missing) and distinct values, so that text is made once per value and not once per cell."""
     codes, distinct = pd.factorize(values)
-    return codes, np.asarray(distinct, dtype=object)
+    return codes, np.asarray(distinct)
 
 
 def _texts(values: pd.Series, pattern: str | None = None) -> pd.Series:
@@ -139,6 +139,15 @@ def _kinds(obs: pd.DataFrame, settings: PerturbationConfig, is_treated: np.ndarr
     return np.where(is_treated, kinds.to_numpy(dtype=object), "")
 
 
+def _made_wells(plate: str, label: np.ndarray, dose: np.ndarray) -> np.ndarray:
+    """Return the name of a well of each plate, label and dose [N], for cells whose well is not known."""
+    label_codes, labels = pd.factorize(label)
+    dose_codes, doses = pd.factorize(dose)
+    pairs, inverse = np.unique(label_codes * len(doses) + dose_codes, return_inverse=True)
+    names = [f"{plate}_{labels[pair // len(doses)]}_{doses[pair % len(doses)]:g}" for pair in pairs]
+    return np.array(names, dtype=object)[inverse]
+
+
 def select_plate(obs: pd.DataFrame, plate: Plate, settings: InputConfig) -> np.ndarray:
     """Rows of a file that belong to a plate, as a boolean array [N].
 
@@ -210,8 +219,7 @@ def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, pertur
         raise InputError(f"{where}: expected a cell line for each cell, found none for {no_line} cells. Fill the column, or exclude their labels.")
     dose = _doses(obs, settings, is_treated, where)
     label = np.where(is_control, CONTROL, labels.fillna("").to_numpy(dtype=object))
-    condition_codes, conditions = pd.factorize(pd.MultiIndex.from_arrays([label, dose]))
-    made = np.array([f"{plate.name}_{name}_{value:g}" for name, value in conditions], dtype=object)[condition_codes]
+    made = _made_wells(plate.name, label, dose)
     wells = _take(obs, columns.well, "input.columns.well", where).to_numpy(dtype=object) if columns.well is not None else made
     return pd.DataFrame(
         {
