@@ -17,7 +17,7 @@ function drawShares(entry) {
   const keys = parts.map((p) => el("span", { class: "key" }, [el("span", { class: "dot" + (p.slot === 0 ? " faint" : ""), style: `background:${colour(p.slot)}` }), `${p.words} ${percent(p.value)}`]));
   return el("figure", {}, [el("div", { class: "shares" }, root), el("div", { class: "legend" }, keys),
     el("figcaption", {}, [el("strong", {}, "Parts of the response, as shares of its variance."), " A negative share means that the part points the other way; the bar then cannot show the sum.",
-      entry.share_unlisted === undefined || entry.share_unlisted === null ? "" : ` Of the propagated part, ${percent(entry.share_unlisted)} of the variance runs through pairs that are no candidate edges.`])]);
+      entry.share_unlisted === undefined || entry.share_unlisted === null ? "" : ` Within the propagated part, ${percent(entry.share_unlisted)} of the whole response needs pairs that are no candidate edges.`])]);
 }
 
 // Layers: the perturbation, its targets, then the strongest genes of each hop. Links are edges of the network; genes of the best paths are taken in.
