@@ -10,6 +10,7 @@ is no candidate edge.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -171,7 +172,7 @@ def _paths(fit: CausalFit, network: pd.DataFrame, num_paths: int) -> pd.DataFram
     rows = []
     for name, direct_G in zip(fit.perturbations, fit.direct_DG, strict=True):
         for rank, path in enumerate(best_paths(fit.candidate_operator, direct_G, num_hops=fit.num_hops, num_paths=num_paths), start=1):
-            steps = list(zip(path.genes[:-1], path.genes[1:], strict=True))
+            steps = list(itertools.pairwise(path.genes))
             text, num_curated = ">".join(fit.genes[gene] for gene in path.genes), sum(step in curated for step in steps)
             rows.append((name, rank, text, len(steps), path.effect, num_curated))
     return pd.DataFrame(rows, columns=PATH_COLUMNS)

@@ -25,7 +25,6 @@ __all__ = ["CausalFit", "EdgeWeights", "Response", "assemble_fit", "empty_fit", 
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
-METRIC_COLUMNS = ("step", "loss", "data_loss", "penalty", "spectral_radius", "projected", "off_target_mass")
 
 
 class EdgeWeights(NamedTuple):
@@ -70,8 +69,6 @@ class CausalFit:
         Direct effects, at the top dose: place, size, whether a listed target, whether its own mRNA entered the loss.
     strength_DF, loading_FG
         Shared responses.
-    is_target_GD
-        Not stored: see `direct_is_target_S`.
     tau_G
         Standard deviation of what the model leaves unexplained in each gene.
     num_hops, spectral_radius, typical_effect
@@ -188,6 +185,7 @@ def empty_fit(genes: list[str], target_C: IndexArray, source_C: IndexArray, num_
     )  # fmt: skip
 
 
+_FACTS = ("genes", "perturbations", "num_hops", "spectral_radius", "typical_effect")
 _ARRAYS = {
     "weight": "weight_C", "information": "information_C", "edge_target": "target_C", "edge_source": "source_C",
     "nuisance_weight": "nuisance_weight_N", "nuisance_target": "nuisance_target_N", "nuisance_source": "nuisance_source_N",
@@ -204,10 +202,9 @@ def write_fit(fit: CausalFit, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(getattr(fit, attribute)) for name, attribute in _ARRAYS.items()} | {"score": fit.score_C}
-    facts = {"num_hops": fit.num_hops, "spectral_radius": fit.spectral_radius, "typical_effect": fit.typical_effect}
-    metadata = {"genes": json.dumps(fit.genes), "perturbations": json.dumps(fit.perturbations), "facts": json.dumps(facts)}
+    facts = {name: getattr(fit, name) for name in _FACTS}
     with replacing(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata={"fit": json.dumps(facts)})  # one key: safetensors keeps several in no fixed order
     write_parquet(folder / "direct_effects.parquet", fit.direct_effects())
     write_text(folder / "metrics.jsonl", "".join(json.dumps(record, sort_keys=True) + "\n" for record in fit.metrics))
     if len(fit.held_out):
@@ -228,10 +225,9 @@ def read_fit(folder: Path) -> CausalFit:
 
     with safe_open(_model_file(folder), framework="numpy") as file:
         arrays = {attribute: file.get_tensor(name) for name, attribute in _ARRAYS.items()}
-        metadata = file.metadata()
+        facts = json.loads(file.metadata()["fit"])
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    names = {"genes": json.loads(metadata["genes"]), "perturbations": json.loads(metadata["perturbations"])}
-    return CausalFit(**names, **json.loads(metadata["facts"]), **arrays, metrics=metrics)
+    return CausalFit(**facts, **arrays, metrics=metrics)
 
 
 def _model_file(folder: Path) -> Path:

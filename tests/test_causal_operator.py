@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+
+from causcade.causal.operator import Pattern, SpectralProbe, low_rank_values, neumann_sum
+from causcade.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def random_pattern(num_genes=12, share=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    present = rng.random((num_genes, num_genes)) < share
+    np.fill_diagonal(present, False)
+    target, source = np.nonzero(present)
+    return Pattern(target, source, num_genes, CPU)
+
+
+def dense(pattern, values):
+    return torch.zeros(pattern.num_genes, pattern.num_genes, dtype=values.dtype).index_put((pattern.target_E, pattern.source_E), values)
+
+
+def of_matrix(matrix):
+    target, source = np.nonzero(matrix)
+    return Pattern(target, source, len(matrix), CPU), torch.tensor(matrix[target, source], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("num_hops", [0, 1, 2, 6])
+def test_value_and_gradients_agree_with_dense_autograd(num_hops):
+    pattern = random_pattern()
+    generator = torch.Generator().manual_seed(0)
+    values = (0.3 * torch.randn(pattern.num_edges, generator=generator, dtype=torch.float64)).requires_grad_()
+    direct = torch.randn(12, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(12, 5, generator=generator, dtype=torch.float64)
+    matrix, term, expected = dense(pattern, values), direct, direct
+    for _ in range(num_hops):
+        term = matrix @ term
+        expected = expected + term
+    wanted = torch.autograd.grad((weights * expected**2).sum(), [values, direct], allow_unused=True)
+    found = neumann_sum(values, direct, pattern, num_hops)
+    torch.testing.assert_close(found, expected)
+    given = torch.autograd.grad((weights * found**2).sum(), [values, direct])
+    torch.testing.assert_close(given[0], wanted[0] if wanted[0] is not None else torch.zeros_like(values))
+    torch.testing.assert_close(given[1], wanted[1])
+
+
+def test_a_long_series_is_the_inverse():
+    pattern = random_pattern()
+    values = 0.1 * torch.randn(pattern.num_edges, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direct = torch.eye(12, dtype=torch.float64)
+    inverse = torch.linalg.inv(torch.eye(12, dtype=torch.float64) - dense(pattern, values))
+    torch.testing.assert_close(neumann_sum(values, direct, pattern, 200), inverse)
+
+
+def test_low_rank_values_and_gradients_agree_with_dense_autograd():
+    pattern = random_pattern()
+    generator = torch.Generator().manual_seed(2)
+    left, right = (torch.randn(12, 3, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    expected = (left @ right.T)[pattern.target_E, pattern.source_E]
+    found = low_rank_values(left, right, pattern)
+    torch.testing.assert_close(found, expected)
+    wanted = torch.autograd.grad((expected**3).sum(), [left, right])
+    given = torch.autograd.grad((found**3).sum(), [left, right])
+    for a, b in zip(given, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_no_edges_and_no_perturbations():
+    empty = Pattern(np.zeros(0, np.int64), np.zeros(0, np.int64), 4, CPU)
+    direct = torch.randn(4, 2)
+    torch.testing.assert_close(neumann_sum(torch.zeros(0), direct, empty, 3), direct)
+    assert neumann_sum(torch.zeros(random_pattern().num_edges), torch.zeros(12, 0), random_pattern(), 3).shape == (12, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [([0, 0], [1, 1]), ([1, 0], [0, 1]), ([0], [0]), ([0], [7]), ([-1], [0])],
+    ids=["repeated", "order", "self", "range", "negative"],
+)
+def test_damaged_edges_are_refused(target, source):
+    with pytest.raises(InputError, match="expected distinct gene pairs of the panel, sorted by target and source"):
+        Pattern(np.array(target), np.array(source), 4, CPU)
+
+
+def radius_of(matrix, *, calls=1, seed=0):
+    pattern, values = of_matrix(matrix)
+    probe = SpectralProbe(len(matrix), torch.Generator().manual_seed(seed), CPU)
+    for _ in range(calls):
+        radius = probe.measure(pattern, values)
+    return radius
+
+
+def test_radius_of_complex_dominant_eigenvalues():
+    angle = 2.2
+    matrix = np.zeros((6, 6))
+    matrix[:2, :2] = 0.8 * np.array([[0.001 + np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix[2:, 2:] = np.triu(np.random.default_rng(0).normal(0, 0.3, (4, 4)), k=1)
+    rotation = matrix - np.diag(np.diag(matrix))  # the pattern has no diagonal
+    ring = np.roll(np.eye(3), 1, axis=0) * 0.7
+    expected = np.abs(np.linalg.eigvals(ring)).max()
+    assert np.iscomplex(np.linalg.eigvals(ring)).any()
+    assert radius_of(ring, calls=3) == pytest.approx(expected, rel=1e-3)
+    assert radius_of(rotation, calls=5) == pytest.approx(np.abs(np.linalg.eigvals(rotation)).max(), rel=1e-2)
+
+
+def test_radius_of_a_negative_two_cycle_of_unequal_weights():
+    matrix = np.array([[0.0, -2.0, 0.0], [0.5, 0.0, 0.0], [0.3, 0.0, 0.0]])
+    assert radius_of(matrix, calls=2) == pytest.approx(np.abs(np.linalg.eigvals(matrix)).max(), rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_radius_of_random_networks(seed):
+    pattern = random_pattern(num_genes=40, share=0.2, seed=seed)
+    values = 0.3 * torch.randn(pattern.num_edges, generator=torch.Generator().manual_seed(seed))
+    probe = SpectralProbe(40, torch.Generator().manual_seed(seed), CPU)
+    found = probe.measure(pattern, values, num_steps=500)
+    assert found == pytest.approx(np.abs(np.linalg.eigvals(dense(pattern, values).numpy())).max(), rel=0.03)
+
+
+def test_radius_of_a_feed_forward_network_is_zero_and_the_probe_recovers():
+    chain = np.diag([0.5, 0.5, 0.5], k=-1)
+    pattern, values = of_matrix(chain)
+    probe = SpectralProbe(4, torch.Generator().manual_seed(0), CPU)
+    assert probe.measure(pattern, values) == 0.0
+    cycle, cycle_values = of_matrix(chain + 0.5 * np.eye(4, k=3))
+    assert probe.measure(cycle, cycle_values) == pytest.approx(0.5, rel=1e-3)

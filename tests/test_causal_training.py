@@ -1,0 +1,132 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from screens import make_screen
+from sklearn.metrics import roc_auc_score
+
+import causcade.causal.training as training
+from causcade.causal.problem import make_problem
+from causcade.config import CausalConfig
+from causcade.errors import InputError
+from causcade.responses import aggregate, build_responses
+
+CPU = torch.device("cpu")
+SCREEN = make_screen()
+SETTINGS = CausalConfig(num_steps=120, l1_start=30, prior_strength=0.0)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return make_problem(aggregate(build_responses(SCREEN.conditions, SCREEN.baselines, SCREEN.targets)), SCREEN.edges, SETTINGS)
+
+
+def run(problem, settings=SETTINGS, *, seed=0, checkpoint=None):
+    return training.train(problem, len(SCREEN.genes), settings, seed=seed, device=CPU, checkpoint=checkpoint)
+
+
+def truth_of(problem):
+    return SCREEN.weight_GG[problem.target_E, problem.source_E]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"parameters": "low_rank", "rank": 16}, {"batch_perturbations": 10}], ids=["per_edge", "low_rank", "batches"]
+)
+def test_the_planted_network_is_found(problem, options):
+    found = run(problem, SETTINGS.model_copy(update=options))
+    score = found.value_E.abs() * found.information_E.sqrt()
+    assert roc_auc_score(truth_of(problem) != 0, score) > 0.9
+    strong = np.abs(truth_of(problem)) > 0.3
+    assert np.corrcoef(found.value_E[strong], truth_of(problem)[strong])[0, 1] > 0.8
+
+
+def test_equal_seeds_give_equal_bits_and_other_seeds_other_ones(problem):
+    first, second, other = run(problem), run(problem), run(problem, seed=1)
+    assert torch.equal(first.value_E, second.value_E)
+    assert first.metrics == second.metrics
+    assert not torch.equal(first.value_E, other.value_E)
+
+
+@pytest.mark.parametrize("stop", [1, 31, 50])
+def test_a_resumed_fit_equals_an_undisturbed_one(problem, tmp_path, monkeypatch, stop):
+    whole = run(problem)
+    monkeypatch.setattr(training, "CHECKPOINT_STEPS", 1)
+    advance = training._Trainer.advance
+
+    def dying(self):
+        if self.step == stop:
+            raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(training._Trainer, "advance", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, checkpoint=tmp_path / "state.pt")
+    monkeypatch.setattr(training._Trainer, "advance", advance)
+    resumed = run(problem, checkpoint=tmp_path / "state.pt")
+    for name in ("value_E", "information_E", "direct_S", "loading_FG", "tau_G"):
+        assert torch.equal(getattr(resumed, name), getattr(whole, name)), name
+    assert resumed.metrics == whole.metrics
+
+
+def test_a_checkpoint_of_another_fit_is_refused(problem, tmp_path):
+    short = SETTINGS.model_copy(update={"num_steps": 2})
+    run(problem, short, checkpoint=tmp_path / "state.pt")
+    with pytest.raises(InputError, match=r"expected a checkpoint of these data and settings, found one of another fit\. Delete the file"):
+        run(problem, SETTINGS, checkpoint=tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize("parameters", ["per_edge", "low_rank"])
+def test_the_spectral_radius_is_kept_within_its_bound(problem, parameters):
+    settings = SETTINGS.model_copy(update={"max_spectral_radius": 0.2, "parameters": parameters, "rank": 8})
+    found = run(problem, settings)
+    dense = np.zeros((60, 60))
+    dense[problem.target_E, problem.source_E] = found.value_E
+    assert np.abs(np.linalg.eigvals(dense)).max() < 0.21
+    assert found.spectral_radius <= 0.2
+    assert sum(record["projected"] for record in found.metrics) > 0
+
+
+def test_a_higher_l1_leaves_smaller_weights_and_a_prior_spares_its_edges(problem):
+    sizes = [float(run(problem, SETTINGS.model_copy(update={"l1": l1})).value_E.abs().sum()) for l1 in (0.0, 2.0, 8.0)]
+    assert sizes[0] > sizes[1] > sizes[2]
+    curated = problem.confidence_E > 0
+    strict = SETTINGS.model_copy(update={"l1": 8.0})
+    spared = run(problem, strict.model_copy(update={"prior_strength": 1.0}))
+    assert float(spared.value_E[curated].abs().sum()) > 1.5 * float(run(problem, strict).value_E[curated].abs().sum())
+
+
+def test_without_a_prior_confidence_changes_nothing(problem):
+    other = replace(problem, confidence_E=np.zeros_like(problem.confidence_E))
+    assert torch.equal(run(problem).value_E, run(other).value_E)
+
+
+def test_a_weight_of_two_is_the_perturbation_twice(problem):
+    settings = SETTINGS.model_copy(update={"edge_dropout": 0.0, "num_steps": 40})
+    twice = replace(problem, weight_D=np.where(np.arange(30) == 0, 2, 1).astype(np.float32))
+    trainer_1, trainer_2 = (training._Trainer(p, 60, settings, 0, CPU) for p in (problem, twice))
+    value = torch.zeros(trainer_1.pattern.num_edges)
+    single, double = (trainer.loss(value, torch.tensor([0]), 1.0)[0].item() for trainer in (trainer_1, trainer_2))
+    assert double == pytest.approx(2 * single, rel=1e-5)
+
+
+def test_strong_l1_keeps_the_direct_effect_on_the_targets(problem):
+    effects = aggregate(build_responses(SCREEN.conditions, SCREEN.baselines, SCREEN.targets))
+    settings = SETTINGS.model_copy(update={"support": "neighbourhood"})
+    wide = make_problem(effects, SCREEN.edges, settings)
+    strong, weak = (run(wide, settings.model_copy(update={"l1_direct": l1})).metrics[-1]["off_target_mass"] for l1 in (4.0, 0.0))
+    assert strong < 0.2
+    assert weak > 2 * strong
+
+
+def test_the_own_mrna_of_a_hidden_target_does_not_enter(problem):
+    hidden = problem.is_target_GD & (np.arange(30) == 3)
+    base = replace(problem, is_hidden_GD=hidden)
+    changed = replace(base, effect_GD=np.where(hidden, 99, problem.effect_GD).astype(np.float32))
+    assert torch.equal(run(base).value_E, run(changed).value_E)
+
+
+def test_a_loss_that_is_not_finite_is_told(problem):
+    broken = replace(problem, effect_GD=np.full_like(problem.effect_GD, np.nan))
+    with pytest.raises(InputError, match=r"expected a finite loss, found nan at step 0. Lower `causal.learning_rate`"):
+        run(broken)
