@@ -67,8 +67,9 @@ def read_target_table(path: str | Path) -> pd.DataFrame:
     sign = pd.to_numeric(whole["sign"], errors="coerce") if "sign" in whole else pd.Series(0, index=whole.index)
     bad = ~sign.isin([-1, 0, 1])
     if bad.any():
+        first = whole.loc[bad, "sign"].iloc[0]
         raise InputError(
-            f"{path}: expected signs -1, 0 or 1, found {str(whole.loc[bad, 'sign'].iloc[0])!r}. "
+            f"{path}: expected signs -1, 0 or 1, found {'an empty field' if pd.isna(first) else repr(str(first))}. "
             "Write -1 for an inhibitor, 1 for an activator, 0 where it is not known."
         )
     text = {name: whole[name].astype(str).str.strip() for name in ("perturbation", "target")}
