@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import anndata
 import numpy as np
 import pandas as pd
+import torch
+
+torch.set_num_threads(1)  # the screens are tiny: threads that wait for each other would cost more than they do
 
 LINES = ("A549", "HepG2")
 PLATES = ("p1", "p2")
