@@ -51,8 +51,8 @@ def test_the_schema_names_every_key_with_a_description():
 @pytest.mark.parametrize(
     "value",
     [
-        "plain", "2023", "yes", "null", "", " space ", "a: b", "it's", "'quoted'", "[x]", "a, b", "# no comment", "@at", "`tick`", "%", "- dash", "*star",
-        1, 0.1, 1e-12, 5.0, True, None, ["a", "1"],
+        "plain", "2023", "yes", "null", "", " space ", "a: b", "it's", "'quoted'", "[x]", "a, b", "# no comment", "@at", "`tick`", "%", "- dash",
+        "*star", 1, 0.1, 1e-12, 5.0, True, None, ["a", "1"],
     ],
 )  # fmt: skip
 def test_values_come_back_from_yaml(value):

@@ -63,10 +63,10 @@ def check_counts(counts_BF: sp.csr_matrix, names: np.ndarray, where: str) -> Non
         bad = bad | ~np.isfinite(data) | (data != np.rint(data))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
-        gene = names[counts_BF.indices[first]]
+        gene = str(names[counts_BF.indices[first]])
         kind = "log-normalised or scaled data" if (data[bad] >= 0).all() else "scaled or corrected data"
         raise InputError(
-            f"{where}: expected raw counts (whole numbers from 0), found {data[first]:.4g} in gene {gene!r}, which looks like {kind}. "
+            f"{where}: expected raw counts (whole numbers from 0), found {data[first]} in gene {gene!r}, which looks like {kind}. "
             "Set `input: {layer: NAME}` to the layer that holds counts, or give the file before normalisation."
         )
 
@@ -177,9 +177,9 @@ class CountsFile:
         # a compressed matrix stays on disk; columns are turned round when the first block is read
         self._matrix: Any = sparse_dataset(element) if self._encoding in ("csr_matrix", "csc_matrix") else element
         names = pd.Series([str(name).strip() for name in var.index], index=var.index, dtype=object)
-        ids = self._var_column(var, self.settings.gene_id, "gene_id", names)
+        ids = self._var_column(var, self.settings.gene_id, "gene_id", names).map(strip_version)
         symbols = self._var_column(var, self.settings.gene_symbol, "gene_symbol", ids)
-        self.genes = pd.DataFrame({"gene_id": [strip_version(name) for name in ids], "symbol": symbols.to_numpy(dtype=object)})
+        self.genes = pd.DataFrame({"gene_id": ids.to_numpy(dtype=object), "symbol": symbols.to_numpy(dtype=object)})
         expected = (len(self.obs), len(self.genes))
         if tuple(self._matrix.shape) != expected:
             raise InputError(f"{self.path}: expected a matrix of {expected} (obs x var), found {tuple(self._matrix.shape)}. Write the file again.")
