@@ -27,7 +27,7 @@ rule basal_roll:
 rule basal:
     """Fit the decoder on control cells, then freeze it."""
     input:
-        roll=ancient(rules.basal_roll.output.roll),
+        roll=pinned(rules.basal_roll.output.roll),
         panel=rules.panel.output.panel,
     output:
         model=f"{RUN}/basal/model.safetensors",

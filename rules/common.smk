@@ -71,3 +71,8 @@ def large(wildcards, attempt):
 def minutes(wildcards, attempt):
     """Run time in minutes; profiles set it by rule for large screens."""
     return 60 * attempt
+
+
+def pinned(path):
+    """A path whose change renews nothing. Of a copy: `ancient` marks the very object, and with it every other use of a rule's output."""
+    return ancient(str(path))

@@ -4,7 +4,7 @@
 rule embedding_basis:
     """Principal axes of the panel, from the sums over all plates; pinned, as the panel is."""
     input:
-        coexpression=ancient(rules.coexpression.output.coexpression),
+        coexpression=pinned(rules.coexpression.output.coexpression),
         panel=rules.panel.output.panel,
     output:
         basis=f"{RUN}/embedding/basis.npz",

@@ -51,8 +51,8 @@ rule panel_consensus:
 rule panel:
     """Fix the genes, and the control genes of the cell-cycle scores."""
     input:
-        consensus=ancient(rules.panel_consensus.output.consensus),
-        targets=ancient(rules.targets.output.targets),
+        consensus=pinned(rules.panel_consensus.output.consensus),
+        targets=pinned(rules.targets.output.targets),
         gene_sets=rules.resources.output.gene_sets,
         identifiers=rules.resources.output.identifiers,
     output:

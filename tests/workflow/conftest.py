@@ -65,6 +65,7 @@ class Checkout:
 
 def make_checkout(folder: Path, plates: list[str]) -> Checkout:
     """Copy the workflow to `folder`, draw the screen, and write its configuration."""
+    folder.mkdir(parents=True)
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
