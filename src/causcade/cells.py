@@ -196,8 +196,8 @@ class CellStore:
         if len(gene_ids) and not present.any():
             examples = ", ".join(map(str, self.var.index[:3]))
             raise InputError(
-                f"{self.path}: expected some of the {len(gene_ids)} genes of the panel (such as {gene_ids[0]}), found none (but {examples}). "
-                "Use one kind of id on all plates."
+                f"{self.path}: expected some of the {len(gene_ids)} genes of the panel (such as {gene_ids[0]}), "
+                f"found none among its own (such as {examples}). Use one kind of id on all plates."
             )
         totals = self.obs["total_counts"].to_numpy(dtype=np.float64)
         shape = (len(self.var), len(gene_ids))
