@@ -173,7 +173,7 @@ def _scrublet(counts_BG: sp.csr_matrix, seed: int) -> tuple[np.ndarray, np.ndarr
     if num_genes < MIN_DOUBLET_GENES:
         return np.full(counts_BG.shape[0], np.nan), np.zeros(counts_BG.shape[0], dtype=bool), "too few variable genes"
     data = anndata.AnnData(counts_BG)
-    sc.pp.scrublet(data, random_state=seed, verbose=False, n_prin_comps=min(DOUBLET_COMPONENTS, trial.n_obs - 2, num_genes))
+    sc.pp.scrublet(data, random_state=seed, verbose=False, n_prin_comps=min(DOUBLET_COMPONENTS, trial.n_obs - 1, num_genes - 1))
     # Cells that Scrublet itself leaves out come back as NaN, which is not a call.
     called = (data.obs["predicted_doublet"] == True).to_numpy()  # noqa: E712
     return (
