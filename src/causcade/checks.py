@@ -24,6 +24,7 @@ __all__ = ["check_plate", "check_screen", "read_resolver"]
 
 NUM_CHECKED_BLOCKS = 3
 EXAMPLES = 8
+ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
 
 
 def read_resolver(path: str | Path) -> Resolver | None:
@@ -94,10 +95,8 @@ def _describe(plate: Plate, view: PlateCounts, num_resolved: int | None) -> dict
     kinds = used[~used["is_control"]].groupby("perturbation")["kind"].unique()
     mixed = kinds[kinds.map(len) > 1]
     if len(mixed):
-        raise InputError(
-            f"{plate.counts}: expected one kind for each perturbation, found {' and '.join(sorted(mixed.iloc[0]))} for {mixed.index[0]!r}. "
-            "Correct the column that perturbation.kind names."
-        )
+        found = " and ".join(sorted(mixed.iloc[0]))
+        raise InputError(f"{plate.counts}: expected one kind for each perturbation, found {found} for {mixed.index[0]!r}. {ONE_KIND}")
 
     def counts(values: pd.Series) -> dict[str, int]:
         return {str(name): int(number) for name, number in values.value_counts().sort_index().items()}
@@ -143,9 +142,7 @@ def check_screen(looks: list[dict[str, Any]], perturbation: PerturbationConfig) 
         labels.update(look["labels"])
         for label, kind in look["kinds"].items():
             if kinds.setdefault(label, kind) != kind:
-                mistakes.append(
-                    f"perturbation {label!r}: expected one kind, found {kinds[label]} and {kind}. Correct the column that perturbation.kind names."
-                )
+                mistakes.append(f"perturbation {label!r}: expected one kind, found {kinds[label]} and {kind}. {ONE_KIND}")
     warnings: list[str] = []
     if CONTROL not in labels:
         mistakes.append(_no_control(labels, perturbation))
