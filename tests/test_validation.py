@@ -1,0 +1,119 @@
+"""Configuration and files together, before any job."""
+
+import pytest
+from screen_files import make_plate, write_config, write_screen
+
+from causcade.errors import ConfigError
+from causcade.files import sha256_of
+from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
+from causcade.validation import load_config, merge, read_yaml, resource_files
+
+
+def mistakes_of(function, *arguments, **keys):
+    with pytest.raises(ConfigError) as error:
+        function(*arguments, **keys)
+    return error.value.mistakes
+
+
+def test_merging_is_by_section_and_replaces_the_rest():
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": None, "c": 3}
+    over = {"a": {"y": [3]}, "b": {"z": 1}, "c": {"w": 2}}
+    assert merge(base, over) == {"a": {"x": 1, "y": [3]}, "b": {"z": 1}, "c": {"w": 2}}
+    assert base == {"a": {"x": 1, "y": [1, 2]}, "b": None, "c": 3}
+    assert merge(base, {}) == base
+
+
+def test_merging_equals_that_of_the_workflow():
+    update_config = pytest.importorskip("snakemake.utils").update_config
+    base = {"a": {"x": 1, "y": {"z": 2}}, "b": None, "c": 3}
+    over = {"a": {"y": {"z": 5}}, "b": {"z": 1}, "d": None}
+    expected = {"a": {"x": 1, "y": {"z": 2}}, "b": None, "c": 3}
+    update_config(expected, over)
+    assert merge(base, over) == expected
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    path = tmp_path / "config.yaml"
+    assert mistakes_of(read_yaml, path) == [f"{path}: expected a configuration file, found none (No such file or directory). Correct the path."]
+    path.write_text("")
+    assert read_yaml(path) == {}
+    path.write_text("- a\n- b\n")
+    assert mistakes_of(read_yaml, path) == [f"{path}: expected keys and values, found list. Begin with `run: my_screen`."]
+    path.write_text("run: mine\nplates: [a\n")
+    (mistake,) = mistakes_of(read_yaml, path)
+    assert mistake == f"{path}, line 3: expected YAML, found expected ',' or ']', but got '<stream end>'. Correct the line."
+    path.write_bytes("run: ä".encode("latin-1"))
+    (mistake,) = mistakes_of(read_yaml, path)
+    assert mistake.startswith(f"{path}: expected YAML in UTF-8, found another encoding (")
+
+
+def test_a_key_twice_is_told(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("input:\n  layer: a\nrun: mine\ninput:\n  gene_id: b\n")
+    assert mistakes_of(read_yaml, path) == [f"{path}, line 4: expected YAML, found the key 'input' twice in one section. Correct the line."]
+
+
+def test_a_good_screen_is_valid(tmp_path):
+    config = load_config(read_yaml(write_screen(tmp_path, {"P1": make_plate()})), check_files=True)
+    assert config.run == "mine"
+
+
+def test_five_mistakes_of_five_kinds_are_told_together(tmp_path):
+    path = write_screen(tmp_path, {"P1": make_plate()})
+    (tmp_path / "plates.tsv").write_text(f"plate\tcounts\nP1\t{tmp_path}/P1.h5ad\nP2\t{tmp_path}/none.h5ad\n")
+    wrong = "0" * 64
+    path = write_config(
+        tmp_path,
+        panel={"num_hvgs": 100},
+        quality={"min_counts": "few"},
+        resources={"hgnc": {"path": str(tmp_path / "hgnc.tsv"), "sha256": wrong}, "trrust": {"path": str(tmp_path / "none.tsv")}},
+        perturbation={"targets": str(tmp_path / "targets.tsv")},
+        mask={"partners": 1000},
+    )
+    expected = [
+        "quality.min_counts: expected a whole number, found 'few'. Correct the value; config/config.yaml says what it means.",
+        "panel.num_hvgs: unknown key. Did you mean `num_hvg`? config/config.yaml lists every key.",
+        "mask.partners: expected at most `coexpression.partners` (100), found 1000; write `coexpression: {partners: 1000}`.",
+        f"{tmp_path / 'plates.tsv'}: expected counts of plate 'P2' at {tmp_path}/none.h5ad, found no file. Correct column counts, or remove the row.",
+        f"perturbation.targets: expected a table at {tmp_path / 'targets.tsv'}, found no file. Correct the path, or write null.",
+        f"resources.hgnc.sha256: expected {wrong}, found {sha256_of(tmp_path / 'hgnc.tsv')} for {tmp_path / 'hgnc.tsv'}. "
+        "Fetch the file again, or correct the checksum.",
+        f"resources.trrust.path: expected a file at {tmp_path / 'none.tsv'}, found none. "
+        "Correct the path, or remove it to fetch the resource from its address.",
+    ]
+    assert mistakes_of(load_config, read_yaml(path), check_files=True) == expected
+    assert mistakes_of(load_config, read_yaml(path), check_files=False) == expected[:3]
+
+
+def test_mistakes_of_the_plate_table_are_among_them(tmp_path):
+    (tmp_path / "plates.tsv").write_text("plate\tcounts\nP1\ta.h5ad\nP1\tb.h5ad\n")
+    found = mistakes_of(load_config, {"run": 5, "plates": str(tmp_path / "plates.tsv")}, check_files=True)
+    assert [sentence.split(": ")[0] for sentence in found] == ["run", f"{tmp_path / 'plates.tsv'}, row 2"]
+
+
+def test_a_right_checksum(tmp_path):
+    path = write_screen(tmp_path, {"P1": make_plate()})
+    entry = {"path": str(tmp_path / "hgnc.tsv"), "sha256": sha256_of(tmp_path / "hgnc.tsv")}
+    path = write_config(tmp_path, resources={"hgnc": entry})
+    assert load_config(read_yaml(path), check_files=True).resources.hgnc.sha256 == entry["sha256"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [{"perturbation": 5}, {"resources": [1]}, {"plates": 7}, {"resources": {"hgnc": "file"}}, {"plates": "p", "resources": {"hgnc": {"path": 3}}}],
+)
+def test_sections_of_a_wrong_type_stop_no_other_check(raw):
+    assert mistakes_of(load_config, raw, check_files=True)
+
+
+def test_resources_of_the_simulated_screen_are_its_own_files():
+    config = load_config({}, check_files=True)
+    assert resource_files(config) == {name: f"results/simulated/simulation/resources/{file}" for name, file in SIMULATED_FILES.items()}
+
+
+def test_a_local_path_wins_over_the_address_and_null_leaves_out():
+    raw = {"run": "r", "plates": "p", "resources": {"hgnc": {"url": "https://example.org/x", "path": "x.tsv"}, "trrust": None}}
+    found = resource_files(load_config(raw, check_files=False))
+    assert found["hgnc"] == "x.tsv"
+    assert found["string"] == CATALOGUE["string"].url
+    assert set(CATALOGUE) - set(found) == {"trrust"}
