@@ -110,6 +110,14 @@ def test_plain_anndata_reads_the_store(tmp_path):
     assert "X/data" in meta["consolidated_metadata"]["metadata"]
 
 
+def test_plain_anndata_computes_with_the_narrow_columns_of_the_store(tmp_path):
+    counts = draw_counts().toarray()
+    matrix = anndata.read_zarr(write(tmp_path / "p.zarr", draw_counts())).X
+    np.testing.assert_array_equal(matrix[[4, 1]][:, [8, 0]].toarray(), counts[[4, 1]][:, [8, 0]])
+    np.testing.assert_array_equal(np.asarray(matrix.sum(axis=0)).ravel(), counts.sum(axis=0))
+    np.testing.assert_array_equal((matrix.T.astype(float) @ matrix.astype(float)).toarray(), counts.T @ counts)
+
+
 def test_equal_counts_give_equal_bytes_whatever_the_blocks(tmp_path):
     first, second = (write(tmp_path / name, draw_counts(), block=block) for name, block in (("a.zarr", 3), ("b.zarr", 20)))
     content = [{str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()} for path in (first, second)]

@@ -1,7 +1,6 @@
 """Checks that read the data."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from screen_files import GENES, HGNC, make_plate, write_screen
 
@@ -89,6 +88,7 @@ def test_one_perturbation_with_two_kinds_on_a_plate(tmp_path):
     assert message(data, tmp_path, perturbation={"kind": {"column": "kind"}}) == expected
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique", "ignore:Observation names are not unique")
 def test_duplicated_cells_and_genes_are_no_mistake(tmp_path, resolver):
     data = make_plate(genes=["TP53", "TP53", "MYC", "KLF1", "GATA1"])
     data.obs_names = ["c"] * data.n_obs
@@ -279,4 +279,3 @@ def test_looks_do_not_depend_on_the_order_of_cells(tmp_path):
     data = make_plate()
     order = np.random.default_rng(0).permutation(data.n_obs)
     assert look(data[order].copy(), tmp_path) == look(data, tmp_path)
-    assert isinstance(data.obs, pd.DataFrame)

@@ -91,6 +91,7 @@ def _read_sample(view: PlateCounts, num_cells: int) -> None:
 
 
 def _describe(plate: Plate, view: PlateCounts, num_resolved: int | None) -> dict[str, Any]:
+    """Count the cells of a plate by label and line; excluded ones are left out."""
     used = view.obs[~view.obs["is_excluded"]]
     kinds = used[~used["is_control"]].groupby("perturbation")["kind"].unique()
     mixed = kinds[kinds.map(len) > 1]
@@ -99,6 +100,7 @@ def _describe(plate: Plate, view: PlateCounts, num_resolved: int | None) -> dict
         raise InputError(f"{plate.counts}: expected one kind for each perturbation, found {found} for {mixed.index[0]!r}. {ONE_KIND}")
 
     def counts(values: pd.Series) -> dict[str, int]:
+        """Cells by value, sorted by name."""
         return {str(name): int(number) for name, number in values.value_counts().sort_index().items()}
 
     return {
