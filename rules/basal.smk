@@ -1,38 +1,43 @@
 """The basal decoder, pinned as the panel is, and the baseline of each plate."""
 
+CONTROLS_ROLL = f"{RUN}/basal/roll.json"
 
-rule basal_roll:
-    """List the plates whose controls a new basal decoder would be fitted on."""
-    input:
-        embeddings=per_plate(rules.embedding.output.embedding),
-        cells=per_plate(rules.quality.output.cells),
-    output:
-        roll=f"{RUN}/basal/roll.json",
-    log:
-        f"{LOGS}/basal_roll.log",
-    benchmark:
-        f"{BENCHMARKS}/basal_roll.tsv"
-    conda:
-        "../envs/cpu.yaml"
-    threads: 1
-    resources:
-        mem_mb=small,
-        runtime=minutes,
-    params:
-        plates=list(PLATES),
-    script:
-        "../workflow_scripts/basal_roll.py"
+
+if not stands("basal"):
+
+    rule basal_roll:
+        """List the plates whose controls a new basal decoder would be fitted on."""
+        input:
+            embeddings=per_plate(rules.embedding.output.embedding),
+            cells=per_plate(rules.quality.output.cells),
+        output:
+            roll=CONTROLS_ROLL,
+        log:
+            f"{LOGS}/basal_roll.log",
+        benchmark:
+            f"{BENCHMARKS}/basal_roll.tsv"
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=small,
+            runtime=minutes,
+        params:
+            plates=list(PLATES),
+        script:
+            "../workflow_scripts/basal_roll.py"
 
 
 rule basal:
     """Fit the decoder on control cells, then freeze it."""
     input:
-        roll=pinned(rules.basal_roll.output.roll),
+        roll=CONTROLS_ROLL,
         panel=rules.panel.output.panel,
     output:
         model=f"{RUN}/basal/model.safetensors",
         metrics=f"{RUN}/basal/metrics.jsonl",
         summary=f"{RUN}/basal/summary.json",
+        pin=f"{PINS}/basal.json",
     log:
         f"{LOGS}/basal.log",
     benchmark:
@@ -45,7 +50,7 @@ rule basal:
         runtime=minutes,
     params:
         settings=settings_of("basal", "seed", "backend", "input.block_cells"),
-        embedding=settings_of("embedding"),
+        fingerprint=FINGERPRINTS["basal"],
         code=code_digest("basal"),
     script:
         "../workflow_scripts/basal.py"

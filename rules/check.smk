@@ -12,6 +12,7 @@ rule check_plate:
         f"{LOGS}/check_plate/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/check_plate/{{plate}}.tsv"
+    priority: 100
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -36,6 +37,7 @@ rule check:
         f"{LOGS}/check.log",
     benchmark:
         f"{BENCHMARKS}/check.tsv"
+    priority: 100
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -5,6 +5,7 @@ import sys
 
 from causcade.code_digest import code_digest
 from causcade.errors import ConfigError
+from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.validation import load_config, resource_files
 
@@ -19,6 +20,8 @@ SETTINGS = CONFIG.model_dump(mode="json")
 RUN = f"{CONFIG.results}/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
+PINS = f"{RUN}/pins"
+FINGERPRINTS = fingerprints(CONFIG)
 
 
 wildcard_constraints:
@@ -73,6 +76,8 @@ def minutes(wildcards, attempt):
     return 60 * attempt
 
 
-def pinned(path):
-    """A path whose change renews nothing. Of a copy: `ancient` marks the very object, and with it every other use of a rule's output."""
-    return ancient(str(path))
+def stands(stage):
+    """Whether a pinned stage stays as it is. Jobs on a cluster parse this file too; they need every rule."""
+    if not workflow.is_main_process:
+        return False
+    return is_pinned(stage, FINGERPRINTS, PINS, requested_rules(sys.argv))

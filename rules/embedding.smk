@@ -1,13 +1,39 @@
-"""Embeddings of cells."""
+"""Embeddings of cells. The axes of the PCA are pinned, as the panel is."""
+
+AXES_ROLL = f"{RUN}/embedding/roll.json"
+
+if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
+
+    rule embedding_roll:
+        """Name the sums that new axes would be computed from."""
+        input:
+            coexpression=rules.coexpression.output.coexpression,
+        output:
+            roll=AXES_ROLL,
+        log:
+            f"{LOGS}/embedding_roll.log",
+        benchmark:
+            f"{BENCHMARKS}/embedding_roll.tsv"
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=small,
+            runtime=minutes,
+        params:
+            plates=list(PLATES),
+        script:
+            "../workflow_scripts/embedding_roll.py"
 
 
 rule embedding_basis:
-    """Principal axes of the panel, from the sums over all plates; pinned, as the panel is."""
+    """Principal axes of the panel, from the sums over all plates."""
     input:
-        coexpression=pinned(rules.coexpression.output.coexpression),
+        roll=AXES_ROLL,
         panel=rules.panel.output.panel,
     output:
         basis=f"{RUN}/embedding/basis.npz",
+        pin=f"{PINS}/embedding_basis.json",
     log:
         f"{LOGS}/embedding_basis.log",
     benchmark:
@@ -20,6 +46,7 @@ rule embedding_basis:
         runtime=minutes,
     params:
         settings=settings_of("embedding"),
+        fingerprint=FINGERPRINTS.get("embedding_basis", ""),
         code=code_digest("embedding"),
     script:
         "../workflow_scripts/embedding_basis.py"

@@ -5,7 +5,7 @@ rule quality:
     """Filter the cells of one plate and store the counts of those that are kept; all genes are kept."""
     input:
         counts=counts_of,
-        check=pinned(rules.check.output.check),
+        look=rules.check_plate.output.look,
         identifiers=rules.resources.output.identifiers,
     output:
         cells=directory(f"{RUN}/cells/{{plate}}.zarr"),

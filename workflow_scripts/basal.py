@@ -20,6 +20,7 @@ def main(job) -> None:
         fit = basal.fit_basal(cells, decoder, seed=settings["seed"], backend=settings["backend"])
         basal.write_basal(Path(job.output.model).parent, fit, gene_ids.tolist())
         files.write_json(job.output.summary, fit.summary | {"plates": sorted(roll)})
+        files.write_json(job.output.pin, {"fingerprint": job.params.fingerprint})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         votes = {plate: pd.read_parquet(path) for plate, path in zip(job.params.plates, job.input.votes, strict=True)}
         agreed = panel.consensus(votes, PanelConfig(**job.params.settings["panel"]))
-        files.write_parquet(job.output.consensus, agreed.assign(plates_voted=";".join(sorted(votes))))
+        is_target = agreed["gene"].isin(pd.read_parquet(job.input.targets)["target"])
+        files.write_parquet(job.output.consensus, agreed.assign(is_drug_target=is_target, plates_voted=";".join(sorted(votes))))
 
 
 if __name__ == "__main__":

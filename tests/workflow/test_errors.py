@@ -35,7 +35,7 @@ def test_lognormalised_data_are_told_by_the_check(fresh):
     scaled = sp.csr_matrix(data.X, dtype="float32").log1p()
     anndata.AnnData(scaled, obs=data.obs, var=data.var).write_h5ad(path)
     (fresh.folder / "plates.tsv").write_text("plate\tcounts\nplate1\tdata/plate1.h5ad\nplate2\tdata/plate2.h5ad\n")
-    done = fresh.snakemake("results/small/check.json")
+    done = fresh.snakemake("--nolock", "results/small/check.json")
     assert done.returncode == 1
     assert "expected raw counts (whole numbers from 0)" in done.stdout + done.stderr
     assert not (fresh.folder / "results" / "small" / "check.json").exists()

@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 NUM_FITS = 2 + 1 + 1 + 1 + 2
 # Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
 ONE_PLATE = {
-    "check_plate": 1, "check": 1, "targets": 1, "quality": 1, "quality_summary": 1, "panel_votes": 1, "panel_consensus": 1, "coexpression_moments": 1, "coexpression": 1,
-    "mask": 1, "embedding": 1, "embedding_map": 1, "basal_roll": 1, "basal_baseline": 1, "conditions": 1, "causal": NUM_FITS, "network": 1, "evaluation": 1, "cascades": 1,
+    "check_plate": 1, "check": 1, "targets": 1, "quality": 1, "quality_summary": 1, "coexpression_moments": 1, "coexpression": 1,
+    "mask": 1, "embedding": 1, "embedding_map": 1, "basal_baseline": 1, "conditions": 1, "causal": NUM_FITS, "network": 1, "evaluation": 1, "cascades": 1,
     "manifest": 1, "report": 1,
 }  # fmt: skip
 AFTER_NETWORK = {"network": 1, "cascades": 1, "report": 1}
@@ -65,10 +65,34 @@ def test_an_edited_comment_reruns_nothing(finished, changing):
     assert finished.jobs() == {}
 
 
-def test_the_pinned_panel_is_renewed_on_request(finished):
+def test_a_changed_setting_is_seen_beside_an_added_plate(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("quality: {mad: null}", "quality: {mad: null, min_counts: 201}"))
+    jobs = finished.jobs()
+    assert jobs["quality"] == jobs["conditions"] == jobs["coexpression_moments"] == 3
+    assert not {"panel", "basal", "embedding_basis"} & set(jobs)
+
+
+def test_the_pinned_panel_is_renewed_on_request(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
     jobs = finished.jobs("--forcerun", "panel")
-    assert {"panel", "basal", "embedding_basis"} <= set(jobs)
-    assert jobs["coexpression_moments"] == 2
+    assert {"panel_consensus", "panel", "embedding_basis", "basal_roll", "basal"} <= set(jobs)
+    assert jobs["panel_votes"] == 1
+    assert jobs["coexpression_moments"] == 3
+
+
+def test_a_setting_of_the_basal_decoder_renews_it_and_not_the_panel(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("basal: {hidden: 8", "basal: {hidden: 9"))
+    jobs = finished.jobs()
+    assert jobs["basal"] == jobs["basal_roll"] == 1
+    assert jobs["basal_baseline"] == 3
+    assert not {"panel", "embedding_basis", "panel_votes"} & set(jobs)
 
 
 @pytest.mark.parametrize("name", ["report/index.html", "network/edges.parquet", "evaluation/summary.json", "cascades/summary.parquet", "manifest.json"])

@@ -1,0 +1,99 @@
+"""When a pinned stage stands."""
+
+import pytest
+
+from causcade.config import Config, parse_config
+from causcade.files import write_json
+from causcade.pins import PINNED_STAGES, fingerprints, is_pinned, requested_rules
+
+
+def pin_all(folder, current):
+    for stage, fingerprint in current.items():
+        write_json(folder / f"{stage}.json", {"fingerprint": fingerprint})
+
+
+def standing(config, folder, *requested):
+    current = fingerprints(parse_config(config))
+    return [stage for stage in current if is_pinned(stage, current, folder, requested)]
+
+
+@pytest.fixture
+def pinned(tmp_path):
+    pin_all(tmp_path, fingerprints(Config()))
+    return tmp_path
+
+
+def test_nothing_stands_before_it_was_made(tmp_path):
+    assert standing({}, tmp_path) == []
+
+
+def test_everything_stands_while_nothing_changes(pinned):
+    assert standing({}, pinned) == list(PINNED_STAGES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"simulation": {"plates": ["plate1", "plate2", "plate3", "plate4"]}},
+        {"quality": {"min_counts": 300}},
+        {"mask": {"partners": 50}},
+        {"causal": {"num_hops": 2}},
+        {"backend": "cpu"},
+    ],
+)
+def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
+    assert standing(change, pinned) == list(PINNED_STAGES)
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ({"panel": {"num_hvg": 100}}, []),
+        ({"seed": 1}, []),
+        ({"simulation": {"num_genes": 120}}, []),
+        ({"embedding": {"dimensions": 3}}, ["panel"]),
+        ({"basal": {"hidden": 3}}, ["panel", "embedding_basis"]),
+    ],
+)
+def test_a_change_frees_its_stage_and_those_that_rest_on_it(pinned, change, left):
+    assert standing(change, pinned) == left
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"), [("panel", []), ("panel_votes", []), ("embedding_basis", ["panel"]), ("basal_roll", ["panel", "embedding_basis"]), ("causal", list(PINNED_STAGES))]
+)
+def test_a_request_frees_too(pinned, rule, left):
+    assert standing({}, pinned, rule) == left
+
+
+def test_changed_bytes_of_a_resource_free_the_panel(tmp_path):
+    resource = tmp_path / "tfs.txt"
+    resource.write_text("TP53")
+    config = {"run": "mine", "plates": "plates.tsv", "resources": {"tfs": {"path": str(resource)}}}
+    pin_all(tmp_path, fingerprints(parse_config(config)))
+    assert standing(config, tmp_path) == list(PINNED_STAGES)
+    resource.write_text("MYC")
+    assert standing(config, tmp_path) == []
+
+
+def test_a_precomputed_embedding_has_no_axes(tmp_path):
+    config = {"embedding": {"source": "precomputed"}}
+    current = fingerprints(parse_config(config))
+    assert list(current) == ["panel", "basal"]
+    pin_all(tmp_path, current)
+    assert standing(config, tmp_path) == ["panel", "basal"]
+
+
+@pytest.mark.parametrize(
+    ("line", "rules"),
+    [
+        ("snakemake --forcerun panel -n", {"panel"}),
+        ("snakemake -R panel basal --cores 2 results/x", {"panel", "basal"}),
+        ("snakemake --forcerun=basal", {"basal"}),
+        ("snakemake -F", set(PINNED_STAGES)),
+        ("snakemake --forceall", set(PINNED_STAGES)),
+        ("snakemake --profile forcerun panel", set()),
+    ],
+)
+def test_requests_are_read_off_the_command_line(line, rules):
+    assert requested_rules(line.split()) == rules
