@@ -81,3 +81,20 @@ def stands(stage):
     if not workflow.is_main_process:
         return False
     return is_pinned(stage, FINGERPRINTS, PINS, requested_rules(sys.argv))
+
+
+def resource_inputs(wildcards):
+    """Files of the resources in use: simulated, local, or fetched by the http storage plugin."""
+    files = resource_files(CONFIG)
+    return {
+        name: storage(where) if "://" in where else where
+        for name, where in files.items()
+    }
+
+
+def run_inputs(wildcards):
+    """Files that came from outside: counts and local resources."""
+    files = [plate.counts for plate in PLATES.values()]
+    return files + [
+        path for path in resource_files(CONFIG).values() if "://" not in path
+    ]

@@ -1,14 +1,6 @@
 """The manifest and the page."""
 
 
-def run_inputs(wildcards):
-    """Files that came from outside: counts and local resources."""
-    files = [plate.counts for plate in PLATES.values()]
-    return files + [
-        path for path in resource_files(CONFIG).values() if "://" not in path
-    ]
-
-
 rule manifest:
     """Resolved configuration, versions, commit, device, seeds, identity of the inputs."""
     input:
@@ -65,7 +57,6 @@ rule report:
         runtime=minutes,
     params:
         settings=settings_of("report", "run"),
-        folder=RUN,
         code=code_digest("report"),
     script:
         "../workflow_scripts/report.py"

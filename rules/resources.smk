@@ -1,15 +1,6 @@
 """Curated resources, normalised to approved symbols."""
 
 
-def resource_inputs(wildcards):
-    """Files of the resources in use: simulated, local, or fetched by the http storage plugin."""
-    files = resource_files(CONFIG)
-    return {
-        name: storage(where) if "://" in where else where
-        for name, where in files.items()
-    }
-
-
 rule resources:
     """Prior edges, reference pairs, gene sets and drug targets, with a manifest."""
     input:

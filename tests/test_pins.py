@@ -60,7 +60,14 @@ def test_a_change_frees_its_stage_and_those_that_rest_on_it(pinned, change, left
 
 
 @pytest.mark.parametrize(
-    ("rule", "left"), [("panel", []), ("panel_votes", []), ("embedding_basis", ["panel"]), ("basal_roll", ["panel", "embedding_basis"]), ("causal", list(PINNED_STAGES))]
+    ("rule", "left"),
+    [
+        ("panel", []),
+        ("panel_votes", []),
+        ("embedding_basis", ["panel"]),
+        ("basal_roll", ["panel", "embedding_basis"]),
+        ("causal", list(PINNED_STAGES)),
+    ],
 )
 def test_a_request_frees_too(pinned, rule, left):
     assert standing({}, pinned, rule) == left

@@ -16,7 +16,9 @@ def main(job) -> None:
         roll = files.read_json(job.input.roll)
         plates = [(CellStore(row["cells"]), files.read_anndata(row["embedding"])) for _, row in sorted(roll.items())]
         gene_ids = pd.Index(pd.read_parquet(job.input.panel)["gene_id"])
-        cells = basal.collect_controls(plates, gene_ids, max_cells=decoder.max_cells, seed=settings["seed"], block_cells=settings["input.block_cells"])
+        cells = basal.collect_controls(
+            plates, gene_ids, max_cells=decoder.max_cells, seed=settings["seed"], block_cells=settings["input.block_cells"]
+        )
         fit = basal.fit_basal(cells, decoder, seed=settings["seed"], backend=settings["backend"])
         basal.write_basal(Path(job.output.model).parent, fit, gene_ids.tolist())
         files.write_json(job.output.summary, fit.summary | {"plates": sorted(roll)})

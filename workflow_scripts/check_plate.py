@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 from causcade import checks, files, runtime
+from causcade.checks import read_resolver
 from causcade.config import InputConfig, PerturbationConfig
 from causcade.plates import Plate
-from causcade.checks import read_resolver
 
 
 def main(job) -> None:

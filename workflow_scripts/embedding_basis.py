@@ -10,7 +10,9 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         group = zarr.open_group(files.read_json(job.input.roll)["coexpression"], mode="r")
         gene_ids = pd.read_parquet(job.input.panel)["gene_id"].tolist()
-        basis = embedding.pca_basis(group["raw_correlation"][:], group["mean"][:], group["sd"][:], gene_ids, job.params.settings["embedding"]["dimensions"])
+        basis = embedding.pca_basis(
+            group["raw_correlation"][:], group["mean"][:], group["sd"][:], gene_ids, job.params.settings["embedding"]["dimensions"]
+        )
         embedding.write_basis(job.output.basis, basis)
         files.write_json(job.output.pin, {"fingerprint": job.params.fingerprint})
 

@@ -29,7 +29,10 @@ def main(job) -> None:
                 drug_links=targets,
                 prior_edges=pd.read_parquet(job.input.prior_edges),
                 responses=evaluation.Responses(
-                    perturbations=effects.table["perturbation"].tolist(), genes=panel["gene"].tolist(), effect_DG=effects.effect_DG, error_DG=effects.se_DG
+                    perturbations=effects.table["perturbation"].tolist(),
+                    genes=panel["gene"].tolist(),
+                    effect_DG=effects.effect_DG,
+                    error_DG=effects.se_DG,
                 ),
                 truth_edges=pd.read_parquet(job.input.truth[0]) if job.input.truth else None,
                 held_out={name: pd.read_parquet(path) for name, path in zip(job.params.fits, job.input.held_out, strict=True)},

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from causcade import files, panel, runtime
-from causcade.config import PanelConfig
 from causcade.checks import read_resolver
+from causcade.config import PanelConfig
 
 
 def main(job) -> None:

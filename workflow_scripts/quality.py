@@ -1,10 +1,10 @@
 """Quality control and cell store of one plate. The methods are in causcade.quality and causcade.cells."""
 
 from causcade import files, quality, runtime
+from causcade.checks import read_resolver
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.plates import Plate
 from causcade.readers import CountsFile
-from causcade.checks import read_resolver
 
 
 def main(job) -> None:
@@ -14,7 +14,9 @@ def main(job) -> None:
         plate = Plate(**job.params.plate)
         with CountsFile(plate.counts, reading) as file:
             view = quality.open_plate(file, plate, reading, PerturbationConfig(**settings["perturbation"]), read_resolver(job.input.identifiers))
-            table = quality.store_plate(view, job.output.cells, QualityConfig(**settings["quality"]), columns=job.params.columns, seed=settings["seed"])
+            table = quality.store_plate(
+                view, job.output.cells, QualityConfig(**settings["quality"]), columns=job.params.columns, seed=settings["seed"]
+            )
         files.write_parquet(job.output.table, table)
 
 

@@ -8,7 +8,7 @@ from causcade.config import ReportConfig
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        report.write_report(Path(job.params.folder), ReportConfig(**job.params.settings["report"]), run=job.params.settings["run"])
+        report.write_report(Path(job.output.page).parents[1], ReportConfig(**job.params.settings["report"]), run=job.params.settings["run"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`causcade doctor`: what this machine has, and what a configuration will need on it.
 
-Sizes are counted from the plates themselves (their obs and var, not their counts). Memory and disk follow from array shapes; no running time is promised here.
+Sizes are counted from the plates themselves (the shapes of their matrices, not their counts). Memory and disk follow from array shapes; no running
+time is promised here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from causcade import __version__
 from causcade.config import Config
@@ -31,6 +33,7 @@ def plate_shape(plate: Plate) -> tuple[int, int, float] | None:
     path = Path(plate.counts)
     if not path.exists():
         return None
+    group: Any
     if path.is_dir():
         import zarr
 
@@ -72,9 +75,10 @@ def needs(config: Config, shapes: list[tuple[int, int, float]]) -> dict[str, flo
 def _machine() -> list[str]:
     import psutil
 
+    memory = psutil.virtual_memory()
     lines = [
         f"causcade {__version__}, python {platform.python_version()}, {platform.platform()}",
-        f"processors: {os.cpu_count()}, memory: {psutil.virtual_memory().total / GIB:.0f} GiB ({psutil.virtual_memory().available / GIB:.0f} GiB free)",
+        f"processors: {os.cpu_count()}, memory: {memory.total / GIB:.0f} GiB ({memory.available / GIB:.0f} GiB free)",
     ]
     for name in ("snakemake", "anndata", "zarr", "scanpy", "torch"):
         try:
@@ -102,14 +106,23 @@ def examine(config: Config) -> str:
     plates = list_plates(config)
     shapes = [shape for plate in plates if (shape := plate_shape(plate)) is not None]
     if config.is_simulated and not shapes:
-        lines.append(f"run {config.run}: the simulated screen, {len(plates)} plates, not drawn yet; it needs less than 1 GiB of disk and 2 GiB of memory")
+        lines.append(
+            f"run {config.run}: the simulated screen, {len(plates)} plates, not drawn yet; it needs less than 1 GiB of disk and 2 GiB of memory"
+        )
         return "\n".join(lines)
     absent = len(plates) - len(shapes)
     need = needs(config, shapes)
     disk = need["cells"] + need["moments"] + need["coexpression"]
-    lines.append(f"run {config.run}: {len(plates)} plates ({absent} not there), {sum(cells for cells, _, _ in shapes):,} cells in their files, up to {need['num_genes']:.0f} genes in the panel")
-    lines.append(f"it needs about {disk / GIB:.1f} GiB of disk: cell stores {need['cells'] / GIB:.1f}, moments {need['moments'] / GIB:.1f}, coexpression {need['coexpression'] / GIB:.1f}")
-    lines.append(f"and about {need['moments_memory'] / GIB:.1f} GiB of memory for the sums of one plate")
+    num_cells = sum(cells for cells, _, _ in shapes)
+    size = {name: f"{value / GIB:.1f}" for name, value in need.items()}
+    lines.append(
+        f"run {config.run}: {len(plates)} plates ({absent} not there), {num_cells:,} cells in their files, "
+        f"up to {need['num_genes']:.0f} genes in the panel"
+    )
+    lines.append(
+        f"it needs about {disk / GIB:.1f} GiB of disk: cell stores {size['cells']}, moments {size['moments']}, coexpression {size['coexpression']}"
+    )
+    lines.append(f"and about {size['moments_memory']} GiB of memory for the sums of one plate")
     if disk > free:
         lines.append(f"warning: that is more disk than is free at {config.results}. Set `results` to a larger disk.")
     if sys.version_info < (3, 12):

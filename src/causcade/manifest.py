@@ -18,7 +18,21 @@ __all__ = ["MAX_HASHED_BYTES", "build_manifest", "commit_of", "identity"]
 
 # Larger inputs are told by size and time of change: hashing 300 GB would cost more than many a stage.
 MAX_HASHED_BYTES = 1 << 30
-PACKAGES = ("anndata", "numpy", "pandas", "pyarrow", "pydantic", "safetensors", "scanpy", "scikit-learn", "scipy", "snakemake", "torch", "zarr", "rapids-singlecell")
+PACKAGES = (
+    "anndata",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "scanpy",
+    "scikit-learn",
+    "scipy",
+    "snakemake",
+    "torch",
+    "zarr",
+    "rapids-singlecell",
+)
 
 
 def identity(path: str | Path) -> dict[str, Any]:
@@ -37,7 +51,9 @@ def commit_of(folder: str | Path) -> str | None:
     """Commit of a checkout, with ``+changes`` where files differ from it; None outside a checkout or without git."""
     try:
         head = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changed.strip() else "")

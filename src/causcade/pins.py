@@ -1,8 +1,9 @@
 """Pinned stages: the gene panel, the axes of the embedding and the basal decoder stay as they are when plates come or change.
 
-A pinned stage keeps a fingerprint of what it was made with: its settings, the code behind it, the curated resources, and the fingerprint of the pinned stage before it. As long as that stands, the rules that collect
-per-plate results for the stage are not part of the workflow, so that nothing can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job below a changed
-job that is linked to it by such files only is not looked at for changes of its own.
+A pinned stage keeps a fingerprint of what it was made with: its settings, the code behind it, the curated resources, and the fingerprint of the
+pinned stage before it. As long as that stands, the rules that collect per-plate results for the stage are not part of the workflow, so that nothing
+can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job below a changed job that is linked
+to it by such files only is not looked at for changes of its own.
 
 This module is light, since the Snakefile uses it each time it is parsed.
 """
@@ -40,7 +41,7 @@ PINNED_STAGES: dict[str, PinnedStage] = {
 
 
 def _resource_identities(config: Config) -> dict[str, str]:
-    """What each resource is: the checksum of a local file, the address of a remote one; the simulation where it makes them."""
+    """Identify each resource: the checksum of a local file, the address of a remote one; the simulation where it makes them."""
     if config.is_simulated:
         return {"simulation": config.simulation.model_dump_json(exclude={"plates"}), "code": code_digest("simulation")}
     files = resource_files(config)
@@ -61,7 +62,11 @@ def fingerprints(config: Config) -> dict[str, str]:
     for stage, facts_of in PINNED_STAGES.items():
         if stage == "embedding_basis" and config.embedding.source != "pca":
             continue
-        facts: Mapping[str, Any] = {"before": before, "settings": {name: settings[name] for name in facts_of.sections}, "code": code_digest(*facts_of.modules)}
+        facts: Mapping[str, Any] = {
+            "before": before,
+            "settings": {name: settings[name] for name in facts_of.sections},
+            "code": code_digest(*facts_of.modules),
+        }
         found[stage] = before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return found
 

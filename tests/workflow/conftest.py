@@ -42,7 +42,9 @@ class Checkout:
 
     def snakemake(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Run snakemake there with the local profile and the screen's configuration."""
-        return subprocess.run(self.command(*arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            self.command(*arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
+        )
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "screen.yaml", *arguments]
@@ -75,7 +77,12 @@ def make_checkout(folder: Path, plates: list[str]) -> Checkout:
     checkout = Checkout(folder)
     (folder / "draw.yaml").write_text(f"simulation: {SIMULATION}\n")
     drawn = subprocess.run(
-        [sys.executable, "-m", "causcade.cli", "simulate", "data", "--config", "draw.yaml"], cwd=folder, env=checkout.environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-m", "causcade.cli", "simulate", "data", "--config", "draw.yaml"],
+        cwd=folder,
+        env=checkout.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert drawn.returncode == 0, drawn.stderr
     write_plates(checkout, plates)

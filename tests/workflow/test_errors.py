@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata
 import pytest
 import scipy.sparse as sp
+
 from workflow.conftest import make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("interruption")]

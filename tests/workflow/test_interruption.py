@@ -14,6 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 import zarr
+
 from workflow.conftest import Checkout, make_checkout
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("interruption")]
@@ -79,7 +80,12 @@ def kill_one_job(process: subprocess.Popen) -> str | None:
 
 def run_and_kill(checkout: Checkout, delay_s: float) -> str | None:
     process = subprocess.Popen(
-        checkout.command("--rerun-incomplete"), cwd=checkout.folder, env=checkout.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        checkout.command("--rerun-incomplete"),
+        cwd=checkout.folder,
+        env=checkout.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     killed = None
     try:

@@ -6,17 +6,18 @@ import subprocess
 import sys
 
 import pytest
+
 from workflow.conftest import SIMULATION, write_plates
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 NUM_FITS = 2 + 1 + 1 + 1 + 2
 # Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
-ONE_PLATE = {
-    "check_plate": 1, "check": 1, "targets": 1, "quality": 1, "quality_summary": 1, "coexpression_moments": 1, "coexpression": 1,
-    "mask": 1, "embedding": 1, "embedding_map": 1, "basal_baseline": 1, "conditions": 1, "causal": NUM_FITS, "network": 1, "evaluation": 1, "cascades": 1,
-    "manifest": 1, "report": 1,
-}  # fmt: skip
+ONE_PLATE = dict.fromkeys(
+    ["check_plate", "check", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask", "embedding", "embedding_map"]
+    + ["basal_baseline", "conditions", "network", "evaluation", "cascades", "manifest", "report"],
+    1,
+) | {"causal": NUM_FITS}
 AFTER_NETWORK = {"network": 1, "cascades": 1, "report": 1}
 
 
@@ -95,6 +96,8 @@ def test_a_setting_of_the_basal_decoder_renews_it_and_not_the_panel(finished, ch
     assert not {"panel", "embedding_basis", "panel_votes"} & set(jobs)
 
 
-@pytest.mark.parametrize("name", ["report/index.html", "network/edges.parquet", "evaluation/summary.json", "cascades/summary.parquet", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["report/index.html", "network/edges.parquet", "evaluation/summary.json", "cascades/summary.parquet", "manifest.json"]
+)
 def test_the_deliverables_are_there(finished, name):
     assert (finished.folder / "results" / "small" / name).stat().st_size > 0

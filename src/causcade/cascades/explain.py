@@ -57,9 +57,7 @@ class CascadeTables:
     gene_sets: pd.DataFrame
 
 
-def build_cascades(
-    fit: CausalFit, network: pd.DataFrame, responses: Responses, gene_sets: pd.DataFrame, settings: CascadesConfig
-) -> CascadeTables:
+def build_cascades(fit: CausalFit, network: pd.DataFrame, responses: Responses, gene_sets: pd.DataFrame, settings: CascadesConfig) -> CascadeTables:
     """Explain every perturbation that took part in the fit.
 
     Parameters

@@ -59,9 +59,7 @@ class Trained:
     metrics: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(
-    problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int, device: torch.device, checkpoint: Path | None = None
-) -> Trained:
+def train(problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int, device: torch.device, checkpoint: Path | None = None) -> Trained:
     """Fit W, the direct effects and the shared loadings.
 
     Parameters
