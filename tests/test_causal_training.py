@@ -69,11 +69,25 @@ def test_a_resumed_fit_equals_an_undisturbed_one(problem, tmp_path, monkeypatch,
     assert resumed.metrics == whole.metrics
 
 
-def test_a_checkpoint_of_another_fit_is_refused(problem, tmp_path):
-    short = SETTINGS.model_copy(update={"num_steps": 2})
-    run(problem, short, checkpoint=tmp_path / "state.pt")
-    with pytest.raises(InputError, match=r"expected a checkpoint of these data and settings, found one of another fit\. Delete the file"):
-        run(problem, SETTINGS, checkpoint=tmp_path / "state.pt")
+def test_a_checkpoint_of_another_fit_is_passed_over_with_a_warning(problem, tmp_path, caplog):
+    path = tmp_path / "state.pt"
+    run(problem, SETTINGS.model_copy(update={"num_steps": 2}), checkpoint=path)
+    found = run(problem, SETTINGS, checkpoint=path)
+    assert f"{path}: the checkpoint is of other data or settings; the fit starts anew" in caplog.text
+    fresh = run(problem, SETTINGS)
+    assert torch.equal(found.value_E, fresh.value_E)
+    assert found.metrics == fresh.metrics
+    caplog.clear()
+    run(problem, SETTINGS, checkpoint=path)  # by now it is a checkpoint of this fit
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", ["support_gene_S", "start_S", "strength_DF", "is_target_GD", "confidence_E"])
+def test_every_array_of_the_data_decides_whether_a_checkpoint_fits(problem, name):
+    value = getattr(problem, name)
+    other = replace(problem, **{name: ~value if value.dtype == bool else value + 1})
+    assert training._fingerprint(problem, SETTINGS, 0) == training._fingerprint(replace(problem), SETTINGS, 0)
+    assert training._fingerprint(problem, SETTINGS, 0) != training._fingerprint(other, SETTINGS, 0)
 
 
 @pytest.mark.parametrize("parameters", ["per_edge", "low_rank"])

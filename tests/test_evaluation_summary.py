@@ -69,10 +69,23 @@ def test_one_metric_alone_is_not_enough():
     score = 1 / (1 + np.abs(inputs.scores["causal"]))
     best = np.argsort(-np.abs(inputs.scores["causal"]) * (inputs.candidate_edges["sources"] == "coexpression"))[:25]
     score[best] += 5
-    _, verdicts = verdicts_of(dataclasses.replace(inputs, scores={**inputs.scores, "causal": score}))
+    scores = {**inputs.scores, "causal": score, "edge_null0": inputs.candidate_edges["coexpression"].to_numpy()}
+    summary, verdicts = verdicts_of(dataclasses.replace(inputs, scores=scores))
     assert verdicts["coexpression"]["answer"] == "no"
     assert verdicts["coexpression"]["numbers"]["auprc"]["low"] > 0
     assert "it fails on AUROC" in verdicts["coexpression"]["sentence"]
+    auroc = verdicts["edge_null"]["numbers"]["auroc"]
+    assert summary["headline"]["is_result"] is False
+    assert summary["headline"]["sentence"].endswith(
+        f"It is above its edge null in AUPRC but not clearly in AUROC ({auroc['causal']:.3f} against {auroc['other']:.3f}). {NOT_A_RESULT}"
+    )
+
+
+def test_a_ranking_of_equal_scores_is_said_to_say_nothing():
+    inputs = draw_case()
+    summary, _ = verdicts_of(dataclasses.replace(inputs, scores={"causal": np.zeros(len(inputs.candidate_edges))}))
+    assert summary["headline"]["is_result"] is False
+    assert summary["headline"]["sentence"] == "The causal ranking gives every candidate edge the same score, so it says nothing about the network."
 
 
 def test_without_nulls_it_cannot_be_told():
@@ -135,6 +148,13 @@ def test_held_out_verdict_needs_more_than_a_lucky_perturbation():
     assert lucky["numbers"]["difference"] > 0
     assert "does not add" in lucky["sentence"]
     assert held_out_verdict(held_out_frame([0.9], [0.1]))["answer"] == "not testable"
+
+
+def test_held_out_lines_are_no_held_out_perturbations():
+    drugs = held_out_frame([0.5, 0.6, 0.55], [0.3, 0.4, 0.3])
+    lines = held_out_frame([0.9, 0.9, 0.9], [0.1, 0.1, 0.1]).assign(fit="line_A549")
+    assert held_out_verdict(pd.concat([drugs, lines])) == held_out_verdict(drugs)
+    assert held_out_verdict(lines)["answer"] == "not testable"
 
 
 def test_hubs_count_only_beyond_mask_and_nulls():

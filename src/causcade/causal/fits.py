@@ -141,10 +141,13 @@ def run_fit(
 
 
 def _held_out_table(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, predicted: dict[str, FloatArray]) -> pd.DataFrame:
+    """Predictions on all genes but the listed targets: that a target moves is known from the list, and no merit of the network."""
     mean_G = training.effect_DG.mean(axis=0)
     frames = [
-        pd.DataFrame({"perturbation": name, "gene": fit.genes, "predicted": predicted[name], "observed": observed_G, "training_mean": mean_G})
-        for name, observed_G in zip(held_out.table["perturbation"], held_out.effect_DG, strict=True)
+        pd.DataFrame({"perturbation": name, "gene": fit.genes, "predicted": predicted[name], "observed": observed_G, "training_mean": mean_G})[
+            ~is_target_G
+        ]
+        for name, observed_G, is_target_G in zip(held_out.table["perturbation"], held_out.effect_DG, held_out.is_target_DG, strict=True)
         if name in predicted
     ]
     return pd.concat(frames, ignore_index=True) if frames else fit.held_out

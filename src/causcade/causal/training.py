@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from causcade.causal.operator import Pattern, SpectralProbe, low_rank_values, neumann_sum
 from causcade.causal.problem import Problem
+from causcade.code_digest import code_digest
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.files import replacing
@@ -75,12 +76,13 @@ def train(problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int
     device
         Where to compute.
     checkpoint
-        File to save the state to and to resume from; a state of other data or settings is refused. It is left for the caller to remove.
+        File to save the state to and to resume from. A state of other data or settings is left behind by a job that was killed before they changed:
+        the fit then starts anew, and the log says so. The file is left for the caller to remove.
 
     Raises
     ------
     InputError
-        If the loss is not finite, or the checkpoint belongs to another fit.
+        If the loss is not finite.
     """
     trainer = _Trainer(problem, num_genes, settings, seed, device)
     if checkpoint is not None and checkpoint.exists():
@@ -285,10 +287,11 @@ class _Trainer:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Resume from a file of :meth:`save`."""
+        """Resume from a file of :meth:`save`; start anew where it is of other data or settings."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["fingerprint"] != self.fingerprint:
-            raise InputError(f"{path}: expected a checkpoint of these data and settings, found one of another fit. Delete the file and run again.")
+            logger.warning("%s: the checkpoint is of other data or settings; the fit starts anew", path)
+            return
         self.step, self.num_projected, self.metrics = state["step"], state["num_projected"], state["metrics"]
         for name in _STATE_TENSORS:
             setattr(self, name, state[name].to(self.device))
@@ -303,8 +306,10 @@ _STATE_TENSORS = ("tau2_G1", "information_E", "l1_E", "l1_direct_S")
 
 
 def _fingerprint(problem: Problem, settings: CausalConfig, seed: int) -> str:
-    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {problem.perturbations}".encode())
-    data = (problem.effect_GD, problem.se_GD, problem.is_hidden_GD, problem.weight_D, problem.anchor_S)
-    for array in (*data, problem.target_E, problem.source_E, problem.confidence_E):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    """Digest of all that a fit depends on, its code included: a job may be killed before any of it changes."""
+    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {problem.perturbations} {code_digest('causal')}".encode())
+    for one in fields(problem):
+        value = getattr(problem, one.name)
+        if isinstance(value, np.ndarray):
+            digest.update(f"{one.name} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()

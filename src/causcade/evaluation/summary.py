@@ -10,18 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from causcade.evaluation.comparison import Comparison
+from causcade.evaluation.comparison import CONSTANT_NOTE, Comparison
 from causcade.evaluation.edges import Reference
-from causcade.evaluation.verdicts import NOT_A_RESULT, OPPONENTS, held_out_verdict, hub_verdict, ranking_verdict
+from causcade.evaluation.verdicts import METRIC_WORDS, NOT_A_RESULT, OPPONENTS, held_out_verdict, hub_verdict, lost_metrics, ranking_verdict
 
 __all__ = ["build_summary"]
 
 LEAD_METRICS = ("auprc", "same_source_auroc", "auroc", "lift")
-NULL_WORDS = {
-    "yes": "The edge null does not reach this.",
-    "no": f"The edge null reaches this as well. {NOT_A_RESULT}",
-    "not testable": "No edge null stands beside it, so this is not yet a result.",
-}
 
 
 def _held_out_numbers(held_out: pd.DataFrame) -> dict[str, Any]:
@@ -60,22 +55,42 @@ def _reference_numbers(comparison: Comparison, reference: Reference, names: Sequ
     }
 
 
+def _null_words(verdict: dict[str, Any]) -> str:
+    """Tell whether the edge null reaches the causal ranking, and in which metric where it does so in one alone."""
+    if verdict["answer"] == "not testable":
+        return "No edge null stands beside it, so this is not yet a result."
+    lost = lost_metrics(verdict["numbers"])
+    if not lost:
+        return "The edge null does not reach this."
+    if len(lost) == len(verdict["numbers"]):
+        return f"The edge null reaches this as well. {NOT_A_RESULT}"
+    won = [METRIC_WORDS[metric] for metric in verdict["numbers"] if metric not in lost]
+    found = verdict["numbers"][lost[0]]
+    return (
+        f"It is above its edge null in {won[0]} but not clearly in {METRIC_WORDS[lost[0]]} "
+        f"({found['causal']:.3f} against {found['other']:.3f}). {NOT_A_RESULT}"
+    )
+
+
 def _headline(verdicts: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> dict[str, Any]:
     """Tell the leading numbers on the truth, or else on the first reference that can judge the edges without a curated source."""
-    judged = [name for name, one in numbers.items() if one["no_prior"]["causal"]["auprc"]["value"] is not None]
+    leading = {name: one["no_prior"]["causal"]["auprc"] for name, one in numbers.items()}
+    judged = [name for name, auprc in leading.items() if auprc["value"] is not None]
     if not judged:
-        sentence = "No reference can judge the causal ranking on candidate edges without a curated source."
-        return {"reference": None, "subset": "no_prior", "is_result": None, "causal": None, "sentence": sentence}
+        sentence, is_result = "No reference can judge the causal ranking on candidate edges without a curated source.", None
+        if any(auprc["note"] == CONSTANT_NOTE for auprc in leading.values()):
+            sentence, is_result = "The causal ranking gives every candidate edge the same score, so it says nothing about the network.", False
+        return {"reference": None, "subset": "no_prior", "is_result": is_result, "causal": None, "sentence": sentence}
     name = judged[0]
-    answer = next(one["answer"] for one in verdicts if one["key"] == "edge_null" and one["reference"] == name)
+    verdict = next(one for one in verdicts if one["key"] == "edge_null" and one["reference"] == name)
     causal = numbers[name]["no_prior"]["causal"]
     same_source = causal["same_source_auroc"]["value"]
     same_source_words = "not defined" if same_source is None else f"{same_source:.3f}"
     sentence = (
         f"On {name}, among candidate edges without a curated source, the causal ranking has AUPRC {causal['auprc']['value']:.3f} "
-        f"({causal['lift']['value']:.1f} times the prevalence) and same-source AUROC {same_source_words}. {NULL_WORDS[answer]}"
+        f"({causal['lift']['value']:.1f} times the prevalence) and same-source AUROC {same_source_words}. {_null_words(verdict)}"
     )
-    is_result = {"yes": True, "no": False}.get(answer)
+    is_result = {"yes": True, "no": False}.get(verdict["answer"])
     return {"reference": name, "subset": "no_prior", "is_result": is_result, "causal": causal, "sentence": sentence}
 
 

@@ -19,7 +19,7 @@ from causcade.evaluation.comparison import INTERVAL_METRICS, Comparison
 from causcade.evaluation.rankings import is_null
 from causcade.evaluation.resampling import interval
 
-__all__ = ["NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_verdict", "hub_verdict", "ranking_verdict"]
+__all__ = ["METRIC_WORDS", "NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_verdict", "hub_verdict", "lost_metrics", "ranking_verdict"]
 
 NOT_A_RESULT = "A score that its edge null also reaches is not a result."
 METRIC_WORDS = {"auroc": "AUROC", "auprc": "AUPRC"}
@@ -70,6 +70,11 @@ def _is_beaten(found: dict[str, Any]) -> bool:
     return bool((found["difference"] if found["low"] is None else found["low"]) > 0)
 
 
+def lost_metrics(numbers: dict[str, Any]) -> list[str]:
+    """Metrics in which the causal ranking does not beat its opponent, from the `numbers` of a verdict."""
+    return [metric for metric, found in numbers.items() if not _is_beaten(found)]
+
+
 def _words(metric: str, found: dict[str, Any]) -> str:
     ending = "no interval" if found["low"] is None else f"95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
     return f"{METRIC_WORDS[metric]} {found['causal']:.3f} against {found['other']:.3f} (difference {found['difference']:+.3f}, {ending})"
@@ -102,7 +107,7 @@ def ranking_verdict(comparison: Comparison, reference: str, opponent: Opponent, 
         why = "the edges without a curated source lack positives or negatives" if rivals else "no such ranking was given"
         sentence = f"On {reference}, whether the causal ranking beats {opponent.words} cannot be told: {why}."
         return verdict | {"answer": "not testable", "sentence": sentence, "numbers": {}}
-    lost = [METRIC_WORDS[metric] for metric, found in numbers.items() if not _is_beaten(found)]
+    lost = [METRIC_WORDS[metric] for metric in lost_metrics(numbers)]
     sentence = (
         f"On {reference}, without curated edges, the causal ranking {'does not beat' if lost else 'beats'} {opponent.words}: "
         f"{'; '.join(_words(metric, found) for metric, found in numbers.items())}"
@@ -114,10 +119,14 @@ def ranking_verdict(comparison: Comparison, reference: str, opponent: Opponent, 
 
 
 def held_out_verdict(held_out: pd.DataFrame) -> dict[str, Any]:
-    """Judge whether the causal prediction adds to the training mean, perturbation by perturbation (plain Pearson, paired, normal interval)."""
+    """Judge whether the causal prediction adds to the training mean, perturbation by perturbation (plain Pearson, paired, normal interval).
+
+    Fits that hold out a cell line take no part: they have seen every perturbation in other lines.
+    """
     question = "Does the causal prediction add to the mean training response on held-out perturbations?"
     verdict = {"key": "held_out", "reference": None, "question": question}
-    table = held_out.pivot(index=["fit", "perturbation"], columns="predictor", values="pearson")
+    unseen = held_out[~held_out["fit"].astype(str).str.startswith("line_")]
+    table = unseen.pivot(index=["fit", "perturbation"], columns="predictor", values="pearson")
     table = table.reindex(columns=["causal_plus_training_mean", "training_mean"])
     pairs = table.dropna().to_numpy(dtype=np.float64)
     if len(pairs) < 2:
