@@ -96,6 +96,6 @@ def make_conditions(rows: list[tuple], mean: np.ndarray, var: np.ndarray, genes:
     )  # fmt: skip
 
 
-def make_baseline(rows: list[tuple[str, str]], mean: np.ndarray, var: np.ndarray, genes: list[str]) -> anndata.AnnData:
-    obs = pd.DataFrame(rows, columns=["cell_line", "plate"], index=[f"line{i}" for i in range(len(rows))])
+def make_baseline(rows: list[tuple[str, str]], mean: np.ndarray, var: np.ndarray, genes: list[str], num_cells: int = 200) -> anndata.AnnData:
+    obs = pd.DataFrame(rows, columns=["cell_line", "plate"], index=[f"line{i}" for i in range(len(rows))]).assign(n_cells=num_cells)
     return anndata.AnnData(mean, obs=obs, var=pd.DataFrame({"gene": genes}, index=[f"ENSG{i}" for i in range(len(genes))]), layers={"var": var})

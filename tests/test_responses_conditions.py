@@ -33,6 +33,12 @@ def baseline(rows, seed=9):
     return make_baseline(rows, rng.normal(1, 0.3, (len(rows), 3)), rng.uniform(0.001, 0.01, (len(rows), 3)), GENES)
 
 
+def shrunk_baseline(*stores, num_cells=200):
+    """Variance of the mean, with the variance of a cell shrunk towards the mean over all stores; they have equal numbers of cells."""
+    own = np.concatenate([store.layers["var"] for store in stores])
+    return ((num_cells - 1) * own + PRIOR_CELLS * own.mean(axis=0)) / (num_cells - 1 + PRIOR_CELLS)
+
+
 def test_difference_and_error_agree_with_a_slow_loop():
     rows = [row("d1", n=12), row("d2", n=30, line="L2"), row("d3", n=2), row("DMSO", control=True)]
     base = baseline([("L1", "p1"), ("L2", "p1")])
@@ -43,7 +49,7 @@ def test_difference_and_error_agree_with_a_slow_loop():
         for g in range(3):
             shrunk = ((n - 1) * var[i, g] + PRIOR_CELLS * pooled[g]) / (n - 1 + PRIOR_CELLS)
             assert found.delta_CG[i, g] == pytest.approx(mean[i, g] - base.X[line, g], abs=1e-6)
-            assert found.se_CG[i, g] == pytest.approx(np.sqrt(shrunk / n + base.layers["var"][line, g]), rel=1e-5)
+            assert found.se_CG[i, g] == pytest.approx(np.sqrt(shrunk / n + shrunk_baseline(base)[line, g]), rel=1e-5)
     assert found.delta_CG.dtype == found.se_CG.dtype == np.float32
 
 
@@ -53,7 +59,7 @@ def test_line_without_controls_on_its_plate_takes_the_mean_of_its_other_plates(c
         found, mean, var = small([row(plate="p3")], base)
     np.testing.assert_allclose(found.delta_CG[0], mean[0] - (base[0].X[0] + base[1].X[0]) / 2, atol=1e-6)
     spread = (base[0].X[0] - base[1].X[0]) ** 2 / 2
-    of_mean = (base[0].layers["var"][0] + base[1].layers["var"][0]) / 2 / 2
+    of_mean = shrunk_baseline(*base).mean(axis=0) / 2
     np.testing.assert_allclose(found.se_CG[0] ** 2, var[0] / 20 + of_mean + spread * 1.5, rtol=1e-5)
     assert "no control cells of cell line L1; baseline taken from its 2 other plate(s)" in caplog.text
 
@@ -96,6 +102,14 @@ def test_single_cells_and_genes_without_counts_have_a_finite_positive_error():
     assert np.isfinite(found.se_CG).all()
     assert (found.se_CG > 0).all()
     assert (found.se_CG[0] > found.se_CG[1]).all()
+
+
+def test_one_control_cell_is_an_uncertain_baseline_and_not_a_certain_one():
+    conditions = make_conditions([row(n=1000), row(n=1000, line="L2")], np.ones((2, 3)), np.full((2, 3), 0.2), GENES)
+    many = make_baseline([("L1", "p1")], np.ones((1, 3)), np.full((1, 3), 0.2 / 100), GENES, num_cells=100)
+    one = make_baseline([("L2", "p1")], np.ones((1, 3)), np.zeros((1, 3)), GENES, num_cells=1)
+    found = build_responses([conditions], [many, one], NO_TARGETS)
+    np.testing.assert_allclose(found.se_CG**2, [[0.2 / 1000 + 0.2 / 100] * 3, [0.2 / 1000 + 0.2] * 3], rtol=1e-5)
 
 
 def test_noise_free_effects_are_recovered_at_the_top_dose():

@@ -89,7 +89,7 @@ def build_responses(
     conditions
         One per plate: obs perturbation, kind, dose, cell_line, plate, n_cells, is_control; layers mean and var [C, G]; var column gene.
     baselines
-        obs cell_line, plate; X baseline [L, G]; layers["var"] the variance of that mean.
+        obs cell_line, plate, n_cells; X baseline [L, G]; layers["var"] the variance of that mean (0 for one cell; it is shrunk here).
     targets
         Columns perturbation, target, sign; see :func:`causcade.responses.list_targets`.
     separator
@@ -142,13 +142,14 @@ class _Baselines:
     """Look-up of the baseline of a plate and line, and of its variance."""
 
     def __init__(self, baselines: Sequence[AnnData], num_genes: int) -> None:
-        mean, var, keys = [], [], []
+        mean, var, num, keys = [], [], [], list[tuple[str, str]]()
         for baseline in baselines:
             mean.append(np.asarray(baseline.X, dtype=np.float64))
             var.append(np.asarray(baseline.layers["var"], dtype=np.float64))
+            num.append(baseline.obs["n_cells"].to_numpy(np.float64))
             keys += list(zip(baseline.obs["plate"].astype(str), baseline.obs["cell_line"].astype(str), strict=True))
         self.mean_LG = np.concatenate(mean) if keys else np.zeros((0, num_genes))
-        self.var_LG = np.nan_to_num(np.concatenate(var)) if keys else np.zeros((0, num_genes))
+        self.var_LG = _baseline_variance(np.concatenate(var), np.concatenate(num)) if keys else np.zeros((0, num_genes))
         self.row = {key: i for i, key in enumerate(keys)}
         self.of_line: dict[str, list[int]] = {}
         for i, (_, line) in enumerate(keys):
@@ -209,6 +210,12 @@ def _shrink(var_CG: FloatArray, num_cells_C: npt.NDArray[np.float64]) -> FloatAr
     pooled_G = np.maximum(pooled_G, floor)
     weight_C1 = (freedom_C / (freedom_C + PRIOR_CELLS)).astype(np.float32)[:, None]
     return np.asarray(weight_C1 * known_CG + (1 - weight_C1) * pooled_G.astype(np.float32), dtype=np.float32)
+
+
+def _baseline_variance(var_LG: npt.NDArray[np.float64], num_cells_L: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Variance of the mean over the control cells of a plate and line, with that of a cell shrunk: a single control cell is no certain baseline."""
+    num_L1 = num_cells_L[:, None]
+    return _shrink((np.nan_to_num(var_LG) * num_L1).astype(np.float32), num_cells_L).astype(np.float64) / num_L1
 
 
 def _finish(delta_CG: FloatArray, var_CG: FloatArray, base_CG: FloatArray, obs: pd.DataFrame, *, recentre: bool) -> FloatArray:
