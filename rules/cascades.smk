@@ -30,7 +30,7 @@ rule cascades:
         mem_mb=large,
         runtime=minutes,
     params:
-        settings=settings_of("cascades", "perturbation.separator"),
+        settings=settings_of("cascades"),
         code=code_digest("cascades"),
     script:
         "../workflow_scripts/cascades.py"

@@ -1,8 +1,14 @@
 """The causal module: one job per fit."""
 
-from causcade.fits import fit_names
+from causcade.fits import fit_names, settings_of_fit
 
 FITS = fit_names(CONFIG.causal)
+
+
+def settings_of_this_fit(wildcards):
+    """What decides one fit; how many nulls or bootstraps there are does not."""
+    found = settings_of("causal", "seed", "backend")
+    return {**found, "causal": settings_of_fit(wildcards.fit, found["causal"])}
 
 
 rule causal:
@@ -28,7 +34,7 @@ rule causal:
         mem_mb=large,
         runtime=minutes,
     params:
-        settings=settings_of("causal", "seed", "backend", "perturbation.separator"),
+        settings=settings_of_this_fit,
         checkpoint=f"{RUN}/checkpoints/causal/{{fit}}.pt",
         code=code_digest("causal"),
     script:

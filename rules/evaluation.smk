@@ -35,7 +35,7 @@ rule evaluation:
         mem_mb=large,
         runtime=minutes,
     params:
-        settings=settings_of("evaluation", "seed", "perturbation.separator"),
+        settings=settings_of("evaluation", "seed"),
         fits=FITS,
         code=code_digest("evaluation", "responses"),
     script:

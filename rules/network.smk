@@ -26,7 +26,7 @@ rule network:
         mem_mb=small,
         runtime=minutes,
     params:
-        settings=settings_of("network", "causal.num_hops", "perturbation.separator"),
+        settings=settings_of("network", "causal.num_hops"),
         fits=FITS,
         code=code_digest("network"),
     script:

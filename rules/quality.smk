@@ -22,7 +22,7 @@ rule quality:
         runtime=minutes,
     params:
         plate=plate_of,
-        settings=settings_of("input", "perturbation", "quality", "seed"),
+        settings=settings_of("input", "quality", "seed") | {"perturbation": LABELS},
         columns=CONFIG.covariates.obs_columns,
         code=code_digest("quality"),
     script:

@@ -46,8 +46,9 @@ def test_every_named_fit_has_data(responses):
         training, held_out = responses_for_fit(name, responses, SETTINGS, seed=0)
         assert len(training.table) > 0
         assert (held_out is not None) == name.startswith(("drugs", "line_"))
-    with pytest.raises(InputError, match="fit: expected one of main, noprior"):
-        responses_for_fit("mian", responses, SETTINGS, seed=0)
+    for name in ("mian", "drugs2", "boot"):
+        with pytest.raises(InputError, match=f"fit: expected main, noprior, .* found '{name}'"):
+            responses_for_fit(name, responses, SETTINGS, seed=0)
 
 
 def test_numbered_fits_differ_and_folds_come_from_one_split(responses):

@@ -1,7 +1,7 @@
 """Names of the fits of a run."""
 
 from causcade.config import CausalConfig
-from causcade.fits import fit_names
+from causcade.fits import fit_names, settings_of_fit
 
 
 def test_all_fits_in_a_fixed_order():
@@ -11,3 +11,11 @@ def test_all_fits_in_a_fixed_order():
 
 def test_only_the_two_fits_that_are_always_made():
     assert fit_names(CausalConfig(edge_nulls=0, label_nulls=0, bootstraps=0, drug_folds=0)) == ["main", "noprior"]
+
+
+def test_one_more_bootstrap_or_fold_changes_no_other_fit():
+    few, many = (CausalConfig(bootstraps=num, edge_nulls=num, held_out_lines=["A549"] * num, drug_folds=num).model_dump() for num in (2, 5))
+    assert settings_of_fit("boot0", few) == settings_of_fit("boot0", many)
+    assert settings_of_fit("drugs0", few)["drug_folds"] == 2
+    assert settings_of_fit("drugs0", few) != settings_of_fit("drugs0", many)
+    assert settings_of_fit("main", few) != settings_of_fit("main", CausalConfig(l1=3.0).model_dump())

@@ -11,9 +11,7 @@ from causcade.config import CascadesConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(
-            job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets), separator=settings["perturbation.separator"]
-        )
+        screen = responses.read_responses(job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets))
         fit = causal.read_fit(Path(job.input.model).parent)
         tables = cascades.build_cascades(
             fit, pd.read_parquet(job.input.network), screen, pd.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])

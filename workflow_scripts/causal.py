@@ -12,9 +12,7 @@ from causcade.config import CausalConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(
-            job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets), separator=settings["perturbation.separator"]
-        )
+        screen = responses.read_responses(job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets))
         fit = causal.run_fit(
             job.wildcards.fit,
             screen,

@@ -13,7 +13,7 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         targets, edges, panel = (pd.read_parquet(path) for path in (job.input.targets, job.input.edges, job.input.panel))
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, targets, separator=settings["perturbation.separator"])
+        screen = responses.read_responses(job.input.conditions, job.input.baselines, targets)
         effects = responses.aggregate(screen)
         scores = {name: causal.read_weights(Path(path).parent).score for name, path in zip(job.params.fits, job.input.fits, strict=True)}
         raw = zarr.open_group(job.input.coexpression, mode="r")["raw_correlation"][:]

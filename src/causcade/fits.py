@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from causcade.config import CausalConfig
 
-__all__ = ["fit_names"]
+__all__ = ["fit_names", "settings_of_fit"]
+
+WHICH_FITS = ("edge_nulls", "label_nulls", "bootstraps", "drug_folds", "held_out_lines")
 
 
 def fit_names(settings: CausalConfig) -> list[str]:
@@ -15,3 +20,11 @@ def fit_names(settings: CausalConfig) -> list[str]:
     numbered = {"edgenull": settings.edge_nulls, "labelnull": settings.label_nulls, "boot": settings.bootstraps, "drugs": settings.drug_folds}
     names = ["main", "noprior", *(f"{name}{i}" for name, num in numbered.items() for i in range(num))]
     return names + [f"line_{line}" for line in settings.held_out_lines]
+
+
+def settings_of_fit(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Section `causal` without the keys that only say which fits there are, so that one more bootstrap does not change the others.
+
+    The number of folds stays for a fit with a fold held out: it decides the fold.
+    """
+    return {key: value for key, value in section.items() if key not in WHICH_FITS or (key == "drug_folds" and name.startswith("drugs"))}

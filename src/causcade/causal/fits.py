@@ -14,6 +14,7 @@ Each starts from the effects of perturbations, so shared responses, seen targets
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,6 @@ from causcade.causal.problem import gene_positions, make_problem
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
-from causcade.fits import fit_names
 from causcade.responses import (
     DrugEffects,
     Responses,
@@ -45,6 +45,7 @@ __all__ = ["fit_causal", "responses_for_fit", "run_fit", "settings_for_fit"]
 logger = logging.getLogger("causcade")
 
 MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
+FIT_NAME = re.compile(r"main|noprior|(?:edgenull|labelnull|boot)\d+|drugs(?P<fold>\d+)|line_.+")
 NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
 
 
@@ -59,10 +60,13 @@ def responses_for_fit(name: str, responses: Responses, settings: CausalConfig, *
     Raises
     ------
     InputError
-        For a name that is not among :func:`fit_names`, or a cell line that is not there.
+        For a name that is no fit's, or a cell line that is not there.
     """
-    if name not in fit_names(settings):
-        raise InputError(f"fit: expected one of {', '.join(fit_names(settings))}, found {name!r}. Correct the name.")
+    match = FIT_NAME.fullmatch(name)
+    if match is None or (match["fold"] is not None and int(match["fold"]) >= settings.drug_folds):
+        raise InputError(
+            f"fit: expected main, noprior, edgenull0.., labelnull0.., boot0.., drugs0.. or line_<name>, found {name!r}. Correct the name."
+        )
     if name.startswith("line_"):
         training, held_out = (aggregate(part) for part in hold_out_line(responses, name.removeprefix("line_")))
         return training, held_out

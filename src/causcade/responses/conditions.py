@@ -75,9 +75,7 @@ class Responses:
         return replace(self, delta_CG=self.delta_CG[keep_C], se_CG=self.se_CG[keep_C], obs=obs, links=links, unmeasured=unmeasured)
 
 
-def build_responses(
-    conditions: Sequence[AnnData], baselines: Sequence[AnnData], targets: pd.DataFrame, *, separator: str = "+", recentre: bool = True
-) -> Responses:
+def build_responses(conditions: Sequence[AnnData], baselines: Sequence[AnnData], targets: pd.DataFrame, *, recentre: bool = True) -> Responses:
     """Subtract the baseline of the same plate and line from every treated condition.
 
     Where the plate has no controls of the line, the mean over the line's other plates is taken, and the spread between plates enters the error.
@@ -92,8 +90,6 @@ def build_responses(
         obs cell_line, plate, n_cells; X baseline [L, G]; layers["var"] the variance of that mean (0 for one cell; it is shrunk here).
     targets
         Columns perturbation, target, sign; see :func:`causcade.responses.list_targets`.
-    separator
-        Joins the genes of a combination in the name of a genetic perturbation.
     recentre
         Whether to subtract the median.
 
@@ -116,8 +112,7 @@ def build_responses(
     delta_CG = np.concatenate([block[1] for block in blocks])
     var_CG = _shrink(np.concatenate([block[2] for block in blocks]), obs["n_cells"].to_numpy(np.float64))
     se_CG = _finish(delta_CG, var_CG, np.concatenate([block[3] for block in blocks]), obs, recentre=recentre)
-    kinds = obs.drop_duplicates("perturbation")[["perturbation", "kind"]]
-    links, unmeasured = list_targets(kinds, targets, genes, separator=separator)
+    links, unmeasured = list_targets(set(obs["perturbation"]), targets, genes)
     if len(unmeasured):
         logger.warning("%d listed targets of %d perturbations are not in the panel", len(unmeasured), unmeasured["perturbation"].nunique())
     return Responses(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["read_responses"]
 
 
-def read_responses(conditions: Sequence[str], baselines: Sequence[str], targets: pd.DataFrame, *, separator: str = "+") -> Responses:
+def read_responses(conditions: Sequence[str], baselines: Sequence[str], targets: pd.DataFrame) -> Responses:
     """Read `conditions/<plate>.zarr` and `basal/baseline/<plate>.zarr` and build the responses.
 
     Plates are read in the order of their names, so that the order in a plate table changes nothing.
@@ -25,9 +25,5 @@ def read_responses(conditions: Sequence[str], baselines: Sequence[str], targets:
         Paths of the stores.
     targets
         `targets.parquet`.
-    separator
-        Joins the genes of a combination.
     """
-    return build_responses(
-        [read_anndata(path) for path in sorted(conditions)], [read_anndata(path) for path in sorted(baselines)], targets, separator=separator
-    )
+    return build_responses([read_anndata(path) for path in sorted(conditions)], [read_anndata(path) for path in sorted(baselines)], targets)
