@@ -1,5 +1,8 @@
 """When a pinned stage stands."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from causcade.config import Config, parse_config
@@ -38,7 +41,7 @@ def test_everything_stands_while_nothing_changes(pinned):
         {"quality": {"min_counts": 300}},
         {"mask": {"partners": 50}},
         {"causal": {"num_hops": 2}},
-        {"backend": "cpu"},
+        {"input": {"layer": "counts"}},
     ],
 )
 def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
@@ -53,6 +56,8 @@ def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
         ({"simulation": {"num_genes": 120}}, []),
         ({"embedding": {"dimensions": 3}}, ["panel"]),
         ({"basal": {"hidden": 3}}, ["panel", "embedding_basis"]),
+        ({"backend": "cpu"}, ["panel", "embedding_basis"]),
+        ({"input": {"block_cells": 512}}, ["panel", "embedding_basis"]),
     ],
 )
 def test_a_change_frees_its_stage_and_those_that_rest_on_it(pinned, change, left):
@@ -104,3 +109,13 @@ def test_a_precomputed_embedding_has_no_axes(tmp_path):
 )
 def test_requests_are_read_off_the_command_line(line, rules):
     assert requested_rules(line.split()) == rules
+
+
+@pytest.mark.parametrize("stage", list(PINNED_STAGES))
+def test_every_setting_of_a_pinned_rule_is_in_its_fingerprint(stage):
+    # Else a change of it would rerun the rule while its collecting rules are not defined, on stores that other jobs are about to replace.
+    rules = (Path(__file__).parents[1] / "rules" / f"{stage.split('_')[0]}.smk").read_text(encoding="utf-8")
+    rule = re.search(rf"^rule {stage}:.*?settings_of\((.*?)\)", rules, re.MULTILINE | re.DOTALL)
+    before = list(PINNED_STAGES)[: list(PINNED_STAGES).index(stage) + 1]
+    fixed = {section for name in before for section in PINNED_STAGES[name].sections}
+    assert set(re.findall(r'"(.+?)"', rule.group(1))) <= fixed

@@ -10,6 +10,7 @@ This module is light, since the Snakefile uses it each time it is parsed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +26,11 @@ __all__ = ["PINNED_STAGES", "fingerprints", "is_pinned", "requested_rules"]
 
 
 class PinnedStage(NamedTuple):
-    """What decides a pinned stage: sections of the configuration and modules; and the rules that collect its per-plate results."""
+    """What decides a pinned stage: sections of the configuration (or keys, as `section.key`) and modules; and the rules that collect for it.
+
+    Every setting that is a parameter of the stage's rule has to be among them: a rule that is rerun while its collecting rules are not defined would
+    read per-plate stores that other jobs are about to replace.
+    """
 
     sections: tuple[str, ...]
     modules: tuple[str, ...]
@@ -36,7 +41,7 @@ class PinnedStage(NamedTuple):
 PINNED_STAGES: dict[str, PinnedStage] = {
     "panel": PinnedStage(("panel", "resources", "seed"), ("panel", "resources", "targets"), ("panel_votes", "panel_consensus")),
     "embedding_basis": PinnedStage(("embedding",), ("embedding",), ("embedding_roll",)),
-    "basal": PinnedStage(("embedding", "basal"), ("basal",), ("basal_roll",)),
+    "basal": PinnedStage(("embedding", "basal", "seed", "backend", "input.block_cells"), ("basal",), ("basal_roll",)),
 }
 
 
@@ -64,7 +69,7 @@ def fingerprints(config: Config) -> dict[str, str]:
             continue
         facts: Mapping[str, Any] = {
             "before": before,
-            "settings": {name: settings[name] for name in facts_of.sections},
+            "settings": {name: functools.reduce(lambda value, key: value[key], name.split("."), settings) for name in facts_of.sections},
             "code": code_digest(*facts_of.modules),
         }
         found[stage] = before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
