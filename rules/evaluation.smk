@@ -37,6 +37,6 @@ rule evaluation:
     params:
         settings=settings_of("evaluation", "seed"),
         fits=FITS,
-        code=code_digest("evaluation", "responses"),
+        code=code_digest("evaluation"),
     script:
         "../workflow_scripts/evaluation.py"

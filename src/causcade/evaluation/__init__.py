@@ -4,6 +4,7 @@
 """
 
 from causcade.evaluation.rankings import Responses, name_rankings
+from causcade.evaluation.reading import read_inputs
 from causcade.evaluation.stage import EvaluationInputs, EvaluationTables, evaluate, write_evaluation
 
-__all__ = ["EvaluationInputs", "EvaluationTables", "Responses", "evaluate", "name_rankings", "write_evaluation"]
+__all__ = ["EvaluationInputs", "EvaluationTables", "Responses", "evaluate", "name_rankings", "read_inputs", "write_evaluation"]
