@@ -21,6 +21,22 @@ RUN = f"{CONFIG.results}/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
 PINS = f"{RUN}/pins"
+STAGES = [
+    "resources",
+    "checks",
+    "targets",
+    "quality",
+    "panel",
+    "coexpression",
+    "mask",
+    "embedding",
+    "basal",
+    "conditions",
+    "causal",
+    "network",
+    "evaluation",
+    "cascades",
+]
 FINGERPRINTS = fingerprints(CONFIG)
 
 
@@ -93,8 +109,9 @@ def resource_inputs(wildcards):
 
 
 def run_inputs(wildcards):
-    """Files that came from outside: counts and local resources."""
+    """Files that came from outside: plate table, counts, targets and local resources."""
     files = [plate.counts for plate in PLATES.values()]
+    files += [path for path in (CONFIG.plates, CONFIG.perturbation.targets) if path]
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path
     ]

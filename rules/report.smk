@@ -20,7 +20,8 @@ rule manifest:
         runtime=minutes,
     params:
         settings=SETTINGS,
-        code=code_digest("manifest"),
+        # Of every stage: the commit and the versions have to be those that the results were made with.
+        code=code_digest("manifest", *STAGES),
     script:
         "../workflow_scripts/manifest.py"
 

@@ -24,6 +24,14 @@ def test_effects_are_the_planted_ones_within_their_errors(responses):
     assert np.median(np.abs(np.log10(effects.table["half_dose"] / 0.3))) < 0.5
 
 
+def test_the_unit_of_the_doses_does_not_matter(responses):
+    micro = aggregate(responses)
+    nano = aggregate(replace(responses, obs=responses.obs.assign(dose=responses.obs["dose"] * 1000)))
+    np.testing.assert_allclose(nano.effect_DG, micro.effect_DG, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(nano.se_DG, micro.se_DG, rtol=1e-5)
+    np.testing.assert_allclose(nano.table["half_dose"], micro.table["half_dose"] * 1000)
+
+
 def test_weighted_least_squares_against_a_loop():
     rng = np.random.default_rng(0)
     delta, se, gain = rng.normal(size=(5, 3)).astype(np.float32), rng.uniform(0.1, 1, (5, 3)).astype(np.float32), rng.uniform(0.2, 1, 5)

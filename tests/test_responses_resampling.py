@@ -35,6 +35,15 @@ def test_edge_null_permutes_each_gene_with_its_errors_on_its_own(effects):
     np.testing.assert_array_equal(null.is_target_DG, effects.is_target_DG)
 
 
+def test_edge_null_leaves_what_a_perturbation_does_to_its_own_targets(effects):
+    null = edge_null(effects, rng())
+    listed = effects.is_target_DG
+    assert listed.any()
+    np.testing.assert_array_equal(null.effect_DG[listed], effects.effect_DG[listed])
+    np.testing.assert_array_equal(null.se_DG[listed], effects.se_DG[listed])
+    assert (null.effect_DG[~listed] != effects.effect_DG[~listed]).mean() > 0.8
+
+
 def test_label_null_moves_target_sets_and_keeps_responses(effects):
     null = label_null(effects, rng())
     np.testing.assert_array_equal(null.effect_DG, effects.effect_DG)

@@ -57,7 +57,7 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing)
 def test_an_edited_module_reruns_its_stage_and_what_follows(finished, changing):
     path = changing("src/causcade/mask.py")
     path.write_text(path.read_text() + "\nEDITED = 1\n")
-    assert finished.jobs() == {"mask": 1, "causal": NUM_FITS, "evaluation": 1} | AFTER_NETWORK
+    assert finished.jobs() == {"mask": 1, "causal": NUM_FITS, "evaluation": 1, "manifest": 1} | AFTER_NETWORK
 
 
 def test_an_edited_comment_reruns_nothing(finished, changing):

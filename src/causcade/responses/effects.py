@@ -2,7 +2,8 @@
 
 Axes: C conditions, D perturbations, G genes. A condition at dose x of a perturbation with top dose X is modelled as gain * effect,
 gain = x (X + H) / (X (x + H)): a saturating, monotone curve that is 1 at the top dose, so an effect is the response at the top dose. The half
-dose H of a perturbation is the one with the smallest squared error on a grid of +-2 decades around the common half dose, shrunk towards it.
+dose H of a perturbation is the one with the smallest squared error on a grid of +-2 decades around the geometric mean of its doses, shrunk towards that
+mean; so the unit of the doses does not matter.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from causcade.responses.conditions import Responses
 
 __all__ = ["DrugEffects", "aggregate"]
 
-HALF_DOSE = 0.3  # in the unit of the doses; the common half dose of the screens this was tried on (uM)
 HALF_DOSE_GRID = 10.0 ** np.linspace(-2, 2, 13)
 HALF_DOSE_SPREAD = 1.5  # standard deviation of log(half dose) between perturbations
 MIN_INFLATION, MAX_INFLATION = 0.5, 20.0
@@ -70,7 +70,7 @@ def _positions(rows_D: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> npt.NDA
     return np.flatnonzero(rows_D) if rows_D.dtype == np.bool_ else np.asarray(rows_D, dtype=np.int64)
 
 
-def aggregate(responses: Responses, *, half_dose: float = HALF_DOSE) -> DrugEffects:
+def aggregate(responses: Responses) -> DrugEffects:
     """Weighted least squares of the conditions of each perturbation on their gains.
 
     The errors of a gene are inflated by the factor that makes the residuals within perturbations agree with them (0.5 to 20), since wells and
@@ -80,20 +80,21 @@ def aggregate(responses: Responses, *, half_dose: float = HALF_DOSE) -> DrugEffe
     ----------
     responses
         Responses of conditions.
-    half_dose
-        Common half dose, in the unit of the doses.
     """
     names = responses.perturbations
     code_C = pd.Categorical(responses.obs["perturbation"], categories=names).codes
     rows_of = [np.flatnonzero(code_C == d) for d in range(len(names))]
     dose_C = responses.obs["dose"].to_numpy(np.float64)
-    half_D = np.full(len(names), half_dose)
+    centre_D = np.array([_centre(dose_C[rows]) for rows in rows_of])
+    half_D = centre_D
     inflation_G = np.ones(len(responses.genes))
     for last in (False, True):  # the inflation needs the fit and the fit the inflation; a third round changes nothing
         gains = [_gain(dose_C[rows], half_D[d]) for d, rows in enumerate(rows_of)]
         inflation_G = _inflation(responses, rows_of, gains)
         if not last:
-            half_D = np.array([_half_dose(responses, rows, dose_C[rows], inflation_G, half_dose) for rows in rows_of])
+            half_D = np.array(
+                [_half_dose(responses, rows, dose_C[rows], inflation_G, centre) for rows, centre in zip(rows_of, centre_D, strict=True)]
+            )
     fits = [_fit(responses.delta_CG[rows], responses.se_CG[rows], gain) for rows, gain in zip(rows_of, gains, strict=True)]
     effect_DG = np.stack([fit[0] for fit in fits]).astype(np.float32)
     se_DG = (np.stack([fit[1] for fit in fits]) * np.sqrt(inflation_G)).astype(np.float32)
@@ -122,6 +123,12 @@ def _link_matrices(responses: Responses, names: list[str]) -> tuple[npt.NDArray[
     for name, gene, sign in responses.links[["perturbation", "target", "sign"]].itertuples(index=False):
         sign_DG[row[name], gene], is_target_DG[row[name], gene] = sign, True
     return sign_DG, is_target_DG
+
+
+def _centre(dose_c: npt.NDArray[np.float64]) -> float:
+    """Geometric mean of the distinct doses of one perturbation, whatever their unit; 1 where there is none."""
+    doses = np.unique(dose_c[np.isfinite(dose_c) & (dose_c > 0)])
+    return float(np.exp(np.log(doses).mean())) if len(doses) else 1.0
 
 
 def _gain(dose_c: npt.NDArray[np.float64], half_dose: float) -> npt.NDArray[np.float64]:
@@ -157,7 +164,7 @@ def _inflation(responses: Responses, rows_of: list[npt.NDArray[np.int64]], gains
 def _half_dose(
     responses: Responses, rows: npt.NDArray[np.int64], dose_c: npt.NDArray[np.float64], inflation_G: npt.NDArray[np.float64], centre: float
 ) -> float:
-    """Half dose of one perturbation; the common one where it has fewer than two doses."""
+    """Half dose of one perturbation; `centre` where it has fewer than two doses."""
     if len(np.unique(dose_c[np.isfinite(dose_c) & (dose_c > 0)])) < 2:
         return centre
     precision_cG = 1.0 / (responses.se_CG[rows].astype(np.float64) ** 2 * inflation_G)

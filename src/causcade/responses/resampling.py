@@ -19,8 +19,15 @@ __all__ = ["bootstrap", "drug_folds", "edge_null", "hold_out_drugs", "hold_out_l
 
 
 def edge_null(effects: DrugEffects, rng: np.random.Generator) -> DrugEffects:
-    """Permute the effects of each gene, with their errors, among perturbations: no relation between genes is left."""
+    """Permute the effects of each gene, with their errors, among the perturbations that do not target it: no relation between genes is left.
+
+    What a perturbation does to its own listed targets stays: it is no edge, and elsewhere it would stand out as an edge of unusual strength.
+    """
     order_DG = np.argsort(rng.random(effects.effect_DG.shape), axis=0)
+    for gene in np.flatnonzero(effects.is_target_DG.any(axis=0)):
+        free = np.flatnonzero(~effects.is_target_DG[:, gene])
+        order_DG[:, gene] = np.arange(len(order_DG))
+        order_DG[free, gene] = rng.permutation(free)
     return replace(
         effects, effect_DG=np.take_along_axis(effects.effect_DG, order_DG, axis=0), se_DG=np.take_along_axis(effects.se_DG, order_DG, axis=0)
     )
