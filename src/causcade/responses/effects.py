@@ -2,8 +2,8 @@
 
 Axes: C conditions, D perturbations, G genes. A condition at dose x of a perturbation with top dose X is modelled as gain * effect,
 gain = x (X + H) / (X (x + H)): a saturating, monotone curve that is 1 at the top dose, so an effect is the response at the top dose. The half
-dose H of a perturbation is the one with the smallest squared error on a grid of +-2 decades around the geometric mean of its doses, shrunk towards that
-mean; so the unit of the doses does not matter.
+dose H of a perturbation is the one with the smallest squared error on a grid of +-2 decades around the geometric mean of its doses,
+shrunk towards that mean; so the unit of the doses does not matter.
 """
 
 from __future__ import annotations
