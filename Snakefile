@@ -12,6 +12,7 @@ include: "rules/common.smk"
 include: "rules/simulation.smk"
 include: "rules/resources.smk"
 include: "rules/check.smk"
+include: "rules/check_settings.smk"
 include: "rules/targets.smk"
 include: "rules/quality.smk"
 include: "rules/panel.smk"
@@ -30,6 +31,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        check=rules.check_settings.output.check,
         report=rules.report.output.page,
         edges=rules.network.output.edges,
         summary=rules.evaluation.output.summary,

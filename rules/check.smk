@@ -20,6 +20,7 @@ rule check_plate:
     benchmark:
         f"{BENCHMARKS}/check_plate/{{plate}}.tsv"
     priority: 100
+    retries: 0
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -45,6 +46,7 @@ rule check:
     benchmark:
         f"{BENCHMARKS}/check.tsv"
     priority: 100
+    retries: 0
     conda:
         "../envs/cpu.yaml"
     threads: 1

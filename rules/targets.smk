@@ -14,6 +14,7 @@ rule targets:
         f"{LOGS}/targets.log",
     benchmark:
         f"{BENCHMARKS}/targets.tsv"
+    priority: 100
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from screen_files import GENES, HGNC, make_plate, write_screen
 
-from causcade.checks import check_plate, check_screen, read_resolver
+from causcade.checks import check_plate, check_screen, check_settings, read_resolver, survey
 from causcade.config import PerturbationConfig, parse_config
-from causcade.errors import InputError
+from causcade.errors import InputError, ScreenError
 from causcade.plates import Plate, list_plates
 from causcade.resources.identifiers import Resolver
 from causcade.validation import load_config, read_yaml
@@ -44,6 +44,8 @@ def test_a_look_at_a_plate(tmp_path, resolver):
         "kinds": {"DrugA": "drug"},
         "lines": {"A": 8, "B": 8},
         "control_lines": {"A": 4, "B": 4},
+        "columns": ["drug", "drugname_drugconc", "sample"],
+        "obsm": {},
     }
 
 
@@ -129,6 +131,8 @@ def seen(plate="P1", labels=None, lines=("A",), control_lines=None, kinds=None):
         "kinds": kinds or {label: "drug" for label in labels if label != "control"},
         "lines": dict.fromkeys(lines, 5),
         "control_lines": dict.fromkeys(control_lines, 5),
+        "columns": ["batch"],
+        "obsm": {"X_emb": 8},
     }
 
 
@@ -137,9 +141,9 @@ def judge(*looks, **keys):
 
 
 def mistakes_of(*looks, **keys):
-    with pytest.raises(InputError) as error:
+    with pytest.raises(ScreenError) as error:
         judge(*looks, **keys)
-    return str(error.value).splitlines()
+    return error.value.mistakes
 
 
 def test_a_screen_without_mistakes_whatever_the_order_of_its_plates():
@@ -188,6 +192,64 @@ def test_every_mistake_of_a_screen_at_once():
     ]
     assert [sentence.split(":")[0] for sentence in mistakes_of(*looks)] == ["perturbation 'DrugA'", "plate P1", "plate P2"]
     assert mistakes_of(*looks)[0] == f"perturbation 'DrugA': expected one kind, found drug and crispri. {ONE_KIND}"
+
+
+# ---- what later stages want of it
+
+
+def unmet(*looks, columns=(), obsm=None, held_out_lines=()):
+    with pytest.raises(ScreenError) as error:
+        check_settings(list(looks), columns=list(columns), obsm=obsm, held_out_lines=list(held_out_lines))
+    return error.value.mistakes
+
+
+def test_settings_that_the_screen_meets():
+    looks = [seen("P1", lines=("A", "B")), seen("P2")]
+    check_settings(looks, columns=["batch", "well", "total_counts"], obsm="X_emb", held_out_lines=["B"])
+    check_settings(looks, columns=[], obsm=None, held_out_lines=[])
+
+
+def test_every_setting_that_the_screen_does_not_meet():
+    looks = [seen("P1"), seen("P2") | {"columns": [], "obsm": {}}]
+    assert unmet(*looks, columns=["batch", "donor"], obsm="X_emb", held_out_lines=["C", "A"]) == [
+        "covariates.terms: expected obs column 'batch' in P2.h5ad, found no further column. Leave the term out, or correct its name.",
+        "covariates.terms: expected obs column 'donor' in P1.h5ad, P2.h5ad, found batch. Leave the term out, or correct its name.",
+        "embedding.obsm: expected obsm['X_emb'] in P2.h5ad, found no obsm. Name one that is there, or write `embedding: {source: pca}`.",
+        "causal.held_out_lines: expected one of several cell lines, found 'C' among A. Correct the name, or remove it.",
+        "causal.held_out_lines: expected one of several cell lines, found 'A' among A. Correct the name, or remove it.",
+    ]
+
+
+def test_an_embedding_of_several_widths():
+    assert unmet(seen("P1"), seen("P2") | {"obsm": {"X_emb": 16}}, obsm="X_emb") == [
+        "embedding.obsm: expected obsm['X_emb'] of one width on all plates, found 8 (plate P1) and 16 (plate P2). Embed all plates alike."
+    ]
+
+
+def surveyed(folder, plates, *, is_whole=True, **keys):
+    config = load_config(read_yaml(write_screen(folder, plates, **keys)), check_files=True)
+    return survey(list_plates(config), config, None, is_whole=is_whole)
+
+
+def test_a_survey_without_mistakes(tmp_path):
+    screen, mistakes = surveyed(tmp_path, {"P1": make_plate(), "P2": make_plate()})
+    assert mistakes == []
+    assert list(screen["plates"]) == ["P1", "P2"]
+
+
+def test_a_mistake_that_plates_share_is_told_once(tmp_path):
+    plates = {f"P{number}": make_plate() for number in range(5)}
+    screen, (mistake,) = surveyed(tmp_path, plates, input={"columns": {"cell_line": "line"}})
+    assert screen is None
+    files = ", ".join(f"{tmp_path}/P{number}.h5ad" for number in range(3))
+    assert mistake.startswith(f"{files} and 2 more: expected obs column 'line' (input.columns.cell_line), found ")
+
+
+def test_of_a_part_of_a_screen_only_what_must_hold_is_judged(tmp_path):
+    part = {"P1": make_plate(lines=["A"]), "P2": make_plate(labels=["DrugA"], lines=["B"])}
+    assert surveyed(tmp_path, part, is_whole=False, causal={"held_out_lines": ["C"]}) == (None, [])
+    (mistake,) = surveyed(tmp_path, part, is_whole=False, perturbation={"control": ["DMSO"]})[1]
+    assert "on some plate, found none on those that can be read. The most frequent labels are " in mistake
 
 
 # ---- real data

@@ -104,6 +104,42 @@ def test_mistakes_of_all_plates_are_told_together(capsys, tmp_path):
     assert "P3.h5ad: expected human gene ids or symbols, found none that HGNC knows among 5 (such as a, b, c)." in lines[3]
 
 
+def test_mistakes_of_configuration_and_data_are_told_together(capsys, tmp_path):
+    write_screen(tmp_path, {"P1": make_plate(), "P2": make_plate(genes=list("abcde"))})
+    with (tmp_path / "plates.tsv").open("a") as handle:
+        handle.write(f"P3\t{tmp_path}/none.h5ad\nP1\t{tmp_path}/P1.h5ad\n")
+    (tmp_path / "targets.tsv").write_text("drug\tgene\n")
+    path = write_config(tmp_path, seed="one", perturbation={"control": ["DMSO"], "targets": str(tmp_path / "targets.tsv")})
+    status, _, err = run(capsys, "validate", path)
+    assert status == 2
+    lines = err.splitlines()
+    assert lines[0] == "causcade: 6 mistakes in the configuration and the data:"
+    parts = ["seed", "none.h5ad", "'P1' in row 1 already", "expected columns perturbation, target and sign", "P2.h5ad: expected human", "('DMSO')"]
+    assert all(part in line for part, line in zip(parts, lines[1:], strict=True))
+
+
+def test_data_are_left_alone_where_the_way_to_read_them_is_wrong(capsys, tmp_path):
+    path = write_screen(tmp_path, {"P1": make_plate()}, perturbation={"controls": ["DMSO"]}, covariates={"terms": ["batch"]})
+    status, _, err = run(capsys, "validate", path)
+    assert status == 2
+    assert err.splitlines()[0] == "causcade: 1 mistake in the configuration:"
+
+
+def test_settings_that_the_data_do_not_meet(capsys, tmp_path):
+    path = write_screen(
+        tmp_path,
+        {"P1": make_plate()},
+        covariates={"terms": ["batch"]},
+        embedding={"source": "precomputed", "obsm": "X_tx"},
+        causal={"held_out_lines": ["Z"]},
+    )
+    status, _, err = run(capsys, "validate", path)
+    assert status == 2
+    assert [line.split(". ", 1)[1].split(":")[0] for line in err.splitlines()[1:]] == [
+        "covariates.terms", "embedding.obsm", "causal.held_out_lines",
+    ]  # fmt: skip
+
+
 def test_mistakes_of_the_screen_are_told_one_by_one(capsys, tmp_path):
     path = write_screen(tmp_path, {"P1": make_plate(lines=["A"]), "P2": make_plate(labels=["DrugA"], lines=["B", "C"])})
     status, _, err = run(capsys, "validate", path)

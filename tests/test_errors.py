@@ -2,7 +2,7 @@
 
 import pytest
 
-from causcade.errors import CauscadeError, ConfigError, InputError, ResourceError
+from causcade.errors import CauscadeError, ConfigError, InputError, ResourceError, ScreenError
 
 
 def test_all_mistakes_are_numbered():
@@ -20,3 +20,10 @@ def test_every_expected_error_has_one_base(kind):
     assert issubclass(kind, CauscadeError)
     assert issubclass(ConfigError, CauscadeError)
     assert str(kind("where: expected X, found Y. Do W.")) == "where: expected X, found Y. Do W."
+
+
+def test_mistakes_of_a_screen_are_numbered_too():
+    error = ScreenError(["a.", "b."])
+    assert isinstance(error, InputError)
+    assert error.mistakes == ["a.", "b."]
+    assert str(error) == "2 mistakes in the data:\n  1. a.\n  2. b."

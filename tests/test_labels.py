@@ -192,11 +192,13 @@ def test_kinds_that_are_none(kind, shown):
     assert message(labels, obs, perturbation={"kind": {"column": "kind"}, "control": ["DMSO_TF"]}) == expected
 
 
-@pytest.mark.parametrize("key", ["perturbation", "dose", "cell_line", "well"])
-def test_an_absent_column_is_told_with_its_key(key):
+@pytest.mark.parametrize(
+    ("key", "otherwise"), [("perturbation", "{constant: VALUE}"), ("dose", "null"), ("cell_line", "{constant: VALUE}"), ("well", "null")]
+)
+def test_an_absent_column_is_told_with_its_key(key, otherwise):
     expected = (
         f"p1.h5ad: expected obs column 'nowhere' (input.columns.{key}), found line, drug. "
-        f"Set `input: {{columns: {{{key}: NAME}}}}` to one of the columns that are there, or `{key}: {{constant: VALUE}}`."
+        f"Set `input: {{columns: {{{key}: NAME}}}}` to one of the columns that are there, or `{key}: {otherwise}`."
     )
     reading = settings(**{key: "nowhere"})
     assert message(canonical_obs, table(drug=["x"]), PLATE, reading, PerturbationConfig()) == expected

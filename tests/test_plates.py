@@ -4,7 +4,7 @@ import pytest
 
 from causcade.config import Config
 from causcade.errors import ConfigError
-from causcade.plates import Plate, is_plate_name, list_plates, read_plate_table, simulated_plate_path, write_plate_table
+from causcade.plates import Plate, is_plate_name, list_plates, read_plate_table, scan_plate_table, simulated_plate_path, write_plate_table
 
 
 @pytest.fixture
@@ -107,3 +107,16 @@ def test_plates_of_a_run(table):
     assert list_plates(simulated)[0].counts == simulated_plate_path(simulated, "plate1") == "results/simulated/simulation/plate1.h5ad"
     path = table("plate\tcounts\nP1\ta.h5ad\n")
     assert list_plates(Config(run="mine", plates=str(path))) == read_plate_table(path)
+
+
+def test_a_table_with_mistakes_is_read_as_far_as_it_can_be(table, tmp_path):
+    (tmp_path / "a.h5ad").touch()
+    path = table(f"plate\tcounts\nP1\t{tmp_path}/a.h5ad\nP1\t{tmp_path}/a.h5ad\nP2\t{tmp_path}/b.h5ad\n")
+    plates, mistakes = scan_plate_table(path, check_files=True)
+    assert plates == [Plate(name="P1", counts=f"{tmp_path}/a.h5ad")]
+    assert mistakes == [
+        f"{path}, row 2: expected each plate once, found 'P1' in row 1 already. Remove or rename one of them.",
+        f"{path}: expected counts of plate 'P2' at {tmp_path}/b.h5ad, found no file. Correct column counts, or remove the row.",
+    ]
+    assert [plate.name for plate in scan_plate_table(path, check_files=False)[0]] == ["P1", "P2"]
+    assert scan_plate_table(tmp_path / "none.tsv", check_files=False)[0] == []

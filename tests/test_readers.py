@@ -314,6 +314,17 @@ def test_a_precomputed_embedding(tmp_path):
         assert file.embedding("X_emb").dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["x.h5ad", "x.zarr"])
+def test_widths_of_embeddings(tmp_path, name):
+    data = make(draw_counts())
+    with CountsFile(write(tmp_path / f"none_{name}", data), InputConfig()) as file:
+        assert file.obsm_widths == {}
+    data.obsm["X_emb"] = np.zeros((NUM_CELLS, 4))
+    data.obsm["table"] = pd.DataFrame(np.zeros((NUM_CELLS, 3)), index=data.obs_names, columns=list("abc"))
+    with CountsFile(write(tmp_path / name, data), InputConfig()) as file:
+        assert file.obsm_widths == {"X_emb": 4, "table": 3}
+
+
 @pytest.mark.shared_data
 @pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")
 @pytest.mark.parametrize(

@@ -88,7 +88,16 @@ def test_five_mistakes_of_five_kinds_are_told_together(tmp_path):
 def test_mistakes_of_the_plate_table_are_among_them(tmp_path):
     (tmp_path / "plates.tsv").write_text("plate\tcounts\nP1\ta.h5ad\nP1\tb.h5ad\n")
     found = mistakes_of(load_config, {"run": 5, "plates": str(tmp_path / "plates.tsv")}, check_files=True)
-    assert [sentence.split(": ")[0] for sentence in found] == ["run", f"{tmp_path / 'plates.tsv'}, row 2"]
+    table = tmp_path / "plates.tsv"
+    assert [sentence.split(": ")[0] for sentence in found] == ["run", str(table), f"{table}, row 2", str(table)]
+    assert found[1] == f"{table}: expected counts of plate 'P1' at a.h5ad, found no file. Correct column counts, or remove the row."
+
+
+def test_what_is_right_of_a_configuration_is_kept():
+    with pytest.raises(ConfigError) as error:
+        load_config({"run": "r", "plates": "none.tsv", "seed": "one", "mask": {"partner": 3}}, check_files=False)
+    assert error.value.wrong == {"seed", "mask.partner"}
+    assert (error.value.rest.run, error.value.rest.plates, error.value.rest.seed) == ("r", "none.tsv", 0)
 
 
 def test_a_right_checksum(tmp_path):

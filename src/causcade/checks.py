@@ -1,6 +1,7 @@
 """Checks that need the data: labels, controls, gene ids, raw counts. Rule `check` and `causcade validate` run them.
 
-A plate is looked at once (:func:`check_plate`); what concerns the screen as a whole is judged from those looks (:func:`check_screen`).
+A plate is looked at once (:func:`check_plate`). From those looks, the screen as a whole is judged (:func:`check_screen`), and what later stages will
+want of it (:func:`check_settings`). :func:`survey` does all of that, for the command line.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import numpy as np
 import pandas as pd
 
 from causcade.config import Config, PerturbationConfig
-from causcade.errors import InputError
+from causcade.errors import InputError, ScreenError
 from causcade.labels import CONTROL
 from causcade.plates import Plate
-from causcade.quality import PlateCounts, open_plate
+from causcade.quality import PlateCounts, input_columns, open_plate
 from causcade.readers import CountsFile
 from causcade.resources.identifiers import Resolver
 
-__all__ = ["check_plate", "check_screen", "read_resolver"]
+__all__ = ["check_plate", "check_screen", "check_settings", "read_resolver", "survey"]
 
 NUM_CHECKED_BLOCKS = 3
 EXAMPLES = 8
+FILES = 3
 ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
 
 
@@ -49,7 +51,7 @@ def check_plate(plate: Plate, config: Config, resolver: Resolver | None) -> dict
     -------
     dict
         plate, counts, num_cells, num_genes, num_resolved (genes that the resolver knows; None without one), labels ({label: cells}),
-        kinds ({label: kind}), lines ({line: cells}), control_lines ({line: control cells}).
+        kinds ({label: kind}), lines ({line: cells}), control_lines ({line: control cells}), columns (further obs columns), obsm ({key: width}).
 
     Raises
     ------
@@ -64,7 +66,7 @@ def check_plate(plate: Plate, config: Config, resolver: Resolver | None) -> dict
             )
         num_resolved = None if resolver is None else _num_resolved(file, resolver)
         _read_sample(view, config.input.block_cells)
-        return _describe(plate, view, num_resolved)
+        return _describe(plate, view, num_resolved) | {"columns": list(map(str, view.extra.columns)), "obsm": file.obsm_widths}
 
 
 def _num_resolved(file: CountsFile, resolver: Resolver) -> int:
@@ -133,7 +135,7 @@ def check_screen(looks: list[dict[str, Any]], perturbation: PerturbationConfig) 
 
     Raises
     ------
-    InputError
+    ScreenError
         With every mistake: no control anywhere, a line without controls on any plate, nothing but controls, one label with two kinds.
     """
     looks = sorted(looks, key=lambda look: str(look["plate"]))
@@ -157,16 +159,16 @@ def check_screen(looks: list[dict[str, Any]], perturbation: PerturbationConfig) 
         without, warnings = _lines_without_controls(looks)
         mistakes += without
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise ScreenError(mistakes)
     return {"plates": {look["plate"]: look for look in looks}, "kinds": dict(sorted(kinds.items())), "warnings": warnings}
 
 
-def _no_control(labels: Counter[str], perturbation: PerturbationConfig) -> str:
+def _no_control(labels: Counter[str], perturbation: PerturbationConfig, where: str = "") -> str:
     rule = perturbation.control_where
     expected = " or ".join(map(repr, perturbation.control)) if rule is None else f"{rule.column} == {rule.equals!r}"
     frequent = ", ".join(label for label, _ in labels.most_common(EXAMPLES)) or "none"
     return (
-        f"perturbation.control: expected control cells ({expected}) on some plate, found none. The most frequent labels are {frequent}. "
+        f"perturbation.control: expected control cells ({expected}) on some plate, found none{where}. The most frequent labels are {frequent}. "
         "Set `perturbation: {control: [LABEL]}`, or control_where."
     )
 
@@ -190,3 +192,111 @@ def _lines_without_controls(looks: list[dict[str, Any]]) -> tuple[list[str], lis
                 "Add controls of that line, or leave its cells out of the input."
             )
     return mistakes, warnings
+
+
+def check_settings(looks: list[dict[str, Any]], *, columns: list[str], obsm: str | None, held_out_lines: list[str]) -> None:
+    """Judge whether the screen has what later stages will want of it, so that none of them fails after hours.
+
+    Parameters
+    ----------
+    looks
+        What :func:`check_plate` returned for each plate.
+    columns
+        obs columns that `covariates.terms` names.
+    obsm
+        Key of the precomputed embedding; None where the embedding is computed.
+    held_out_lines
+        Cell lines that a fit holds out.
+
+    Raises
+    ------
+    ScreenError
+        With every mistake: an obs column or obsm key that a plate lacks, an embedding of several widths, a line that is not there or the only one.
+    """
+    mistakes: list[str] = []
+    for name in input_columns(columns):
+        without = [look for look in looks if name not in look["columns"]]
+        if without:
+            found = ", ".join(without[0]["columns"][:EXAMPLES]) or "no further column"
+            where = _listed_files([look["counts"] for look in without])
+            mistakes.append(f"covariates.terms: expected obs column {name!r} in {where}, found {found}. Leave the term out, or correct its name.")
+    mistakes += [] if obsm is None else _obsm_mistakes(looks, obsm)
+    lines = sorted({line for look in looks for line in look["lines"]})
+    mistakes += [
+        f"causal.held_out_lines: expected one of several cell lines, found {line!r} among {', '.join(lines[:EXAMPLES])}. "
+        "Correct the name, or remove it."
+        for line in held_out_lines
+        if line not in lines or len(lines) == 1
+    ]
+    if mistakes:
+        raise ScreenError(mistakes)
+
+
+def _obsm_mistakes(looks: list[dict[str, Any]], key: str) -> list[str]:
+    without = [look for look in looks if key not in look["obsm"]]
+    if without:
+        found = ", ".join(without[0]["obsm"]) or "no obsm"
+        where = _listed_files([look["counts"] for look in without])
+        return [f"embedding.obsm: expected obsm[{key!r}] in {where}, found {found}. Name one that is there, or write `embedding: {{source: pca}}`."]
+    widths = {look["obsm"][key]: str(look["plate"]) for look in looks}
+    if len(widths) > 1:
+        found = " and ".join(f"{width} (plate {plate})" for width, plate in sorted(widths.items()))
+        return [f"embedding.obsm: expected obsm[{key!r}] of one width on all plates, found {found}. Embed all plates alike."]
+    return []
+
+
+def _listed_files(files: list[str]) -> str:
+    """Return the first few distinct files, for a message."""
+    names = list(dict.fromkeys(files))
+    more = f" and {len(names) - FILES} more" if len(names) > FILES else ""
+    return ", ".join(names[:FILES]) + more
+
+
+def survey(plates: list[Plate], config: Config, resolver: Resolver | None, *, is_whole: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
+    """Check all plates, the screen, and what its settings want of it.
+
+    Parameters
+    ----------
+    plates
+        The plates that can be looked at.
+    config
+        A valid configuration.
+    resolver
+        Knows human genes; None leaves the check of gene ids out.
+    is_whole
+        Whether these are all plates of the screen; of a part, only what each plate must have is judged, and that there are controls.
+
+    Returns
+    -------
+    screen : dict or None
+        What :func:`check_screen` returns; None where there are mistakes.
+    mistakes : list of str
+        One sentence each; a mistake that several files share is told once.
+    """
+    looks: list[dict[str, Any]] = []
+    files_by_text: dict[str, list[str]] = {}
+    for plate in plates:
+        try:
+            looks.append(check_plate(plate, config, resolver))
+        except InputError as error:
+            file = next((file for file in (plate.counts, str(Path(plate.counts))) if str(error).startswith(f"{file}: ")), "")
+            files_by_text.setdefault(str(error).removeprefix(file), []).append(file)
+    mistakes = [_listed_files(files) + text for text, files in files_by_text.items()]
+    screen: dict[str, Any] | None = None
+    labels: Counter[str] = Counter()
+    for look in looks:
+        labels.update(look["labels"])
+    try:
+        if is_whole and not mistakes:
+            screen = check_screen(looks, config.perturbation)
+        elif looks and CONTROL not in labels:
+            mistakes.append(_no_control(labels, config.perturbation, " on those that can be read"))
+    except ScreenError as error:
+        mistakes += error.mistakes
+    try:
+        lines = config.causal.held_out_lines if is_whole and len(looks) == len(plates) else []
+        obsm = config.embedding.obsm if config.embedding.source == "precomputed" else None
+        check_settings(looks, columns=config.covariates.obs_columns, obsm=obsm, held_out_lines=lines)
+    except ScreenError as error:
+        mistakes += error.mistakes
+    return (None if mistakes else screen), mistakes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from causcade import __version__
 from causcade.errors import CauscadeError, ConfigError, InputError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 DEFAULT_CONFIG = Path("config/config.yaml")
+READING_SECTIONS = ("plates", "input", "perturbation", "resources.hgnc")
 
 
 def _say(text: str) -> None:
@@ -39,31 +40,46 @@ def _load(path: Path | None, *, check_files: bool = True) -> Config:
 
 def _validate(arguments: argparse.Namespace) -> None:
     """Check a configuration, its files and its cells; every mistake at once."""
-    config = _load(arguments.config)
+    try:
+        config = _load(arguments.config)
+    except ConfigError as error:
+        # the cells are looked at nevertheless, unless what is wrong decides how they are read
+        is_readable = not any(key == section or key.startswith(f"{section}.") for key in error.wrong for section in READING_SECTIONS)
+        found = _survey(error.rest)[1] if error.rest is not None and is_readable else []
+        if found:
+            raise ConfigError([*error.mistakes, *found], where="the configuration and the data") from None
+        raise
     if config.is_simulated:
         _say(f"{arguments.config}: valid (the simulated screen, {len(config.simulation.plates)} plates)")
         return
-    from causcade.checks import check_plate, check_screen
-    from causcade.plates import list_plates
-
-    resolver, mistakes = _resolver(config)
-    looks = []
-    for plate in list_plates(config):
-        try:
-            looks.append(check_plate(plate, config, resolver))
-        except InputError as error:
-            mistakes.append(str(error))
-    if not mistakes:
-        try:
-            screen = check_screen(looks, config.perturbation)
-        except InputError as error:
-            mistakes.extend(str(error).splitlines())
-    if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)), where="the data")
+    screen, mistakes = _survey(config)
+    if mistakes or screen is None:
+        raise ConfigError(mistakes, where="the data")
     for warning in screen["warnings"]:
         _say(f"warning: {warning}")
+    looks = screen["plates"].values()
     cells = sum(look["num_cells"] for look in looks)
     _say(f"{arguments.config}: valid ({len(looks)} plates, {cells:,} cells, {len(screen['kinds'])} perturbations)")
+
+
+def _survey(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
+    """Check the data of a configuration as far as its files are there."""
+    from causcade.checks import survey
+    from causcade.plates import scan_plate_table
+    from causcade.targets import read_target_table
+
+    if config.plates is None:
+        return None, []
+    resolver, mistakes = _resolver(config)
+    table = config.perturbation.targets
+    if table is not None and Path(table).is_file():
+        try:
+            read_target_table(table)
+        except InputError as error:
+            mistakes.append(str(error))
+    plates, wrong_rows = scan_plate_table(config.plates, check_files=True)
+    screen, found = survey(plates, config, resolver, is_whole=not wrong_rows) if plates else (None, [])
+    return screen, list(dict.fromkeys([*mistakes, *found]))
 
 
 def _resolver(config: Config) -> tuple[Resolver | None, list[str]]:

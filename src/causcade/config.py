@@ -346,15 +346,15 @@ def parse_config(value: Mapping[str, Any]) -> Config:
         errors = error.errors()
     mistakes = sentences_of(errors, value, Config)
     rest, skip = dict(value), frozenset[str]()
-    while True:
+    config: Config | None = None
+    while config is None:
         wrong = {place_of(item["loc"], rest, is_missing=item["type"] == "missing") for item in errors} - {()}
         if rest == (smaller := without(rest, wrong)):
             break
         rest, skip = smaller, skip | {".".join(map(str, place)) for place in wrong}
         try:
-            Config.model_validate(rest, context={"skip": skip})
-            break
+            config = Config.model_validate(rest, context={"skip": skip})
         except ValidationError as error:
             errors = error.errors()
             mistakes += sentences_of([item for item in errors if not item["loc"]], rest, Config)
-    raise ConfigError(mistakes)
+    raise ConfigError(mistakes, rest=config, wrong=skip)

@@ -109,7 +109,7 @@ def sentences_of(errors: Sequence[Mapping[str, Any]], value: object, model: type
         elif found[0]["type"] == "missing":
             sentences.append(f"{where}: expected a value, found none. Add the key.")
         else:
-            shown = repr(found[0]["input"])
+            shown = "null" if found[0]["input"] is None else repr(found[0]["input"])
             shown = shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "..."
             expected = " or ".join(dict.fromkeys(_expected(error) for error in found))
             sentences.append(f"{where}: expected {expected}, found {shown}. Correct the value; config/config.yaml says what it means.")

@@ -24,6 +24,7 @@ __all__ = ["CONTROL", "canonical_obs", "plate_names", "select_plate"]
 
 CONTROL = "control"
 EXAMPLES = 5
+MAY_BE_NULL = ("dose", "well")
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -74,7 +75,8 @@ def _take(obs: pd.DataFrame, source: ColumnSource, key: str, where: str) -> pd.S
     settings = f"{name}: NAME"
     for section in reversed(sections):
         settings = f"{section}: {{{settings}}}"
-    remedy = f"Set `{settings}` to one of the columns that are there, or `{name}: {{constant: VALUE}}`."
+    otherwise = "null" if name in MAY_BE_NULL else "{constant: VALUE}"
+    remedy = f"Set `{settings}` to one of the columns that are there, or `{name}: {otherwise}`."
     return _texts(_column(obs, source.column, key, where, remedy), source.pattern)
 
 

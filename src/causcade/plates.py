@@ -16,7 +16,7 @@ from pathlib import Path
 from causcade.config import NAME_PATTERN, Config
 from causcade.errors import ConfigError
 
-__all__ = ["Plate", "is_plate_name", "list_plates", "read_plate_table", "simulated_plate_path", "write_plate_table"]
+__all__ = ["Plate", "is_plate_name", "list_plates", "read_plate_table", "scan_plate_table", "simulated_plate_path", "write_plate_table"]
 
 REQUIRED = ("plate", "counts")
 
@@ -51,55 +51,85 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return (lines[0], lines[1:]) if lines else ([], [])
 
 
-def _row_mistakes(rows: list[dict[str, str]], path: Path) -> list[str]:
-    """Bad or repeated names and empty paths."""
+def _row_mistakes(row: dict[str, str], number: int, seen: dict[str, int], path: Path, *, check_files: bool) -> list[str]:
+    """Bad or repeated name, empty path and, where asked, absent counts of one row; `seen` holds the names of the rows above, and takes this one."""
+    where, name, counts = f"{path}, row {number}", row["plate"], row["counts"]
     mistakes: list[str] = []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        where, name = f"{path}, row {number}", row["plate"]
-        if not is_plate_name(name):
-            mistakes.append(f"{where}: expected a plate name of letters, digits, '.', '_' and '-', found {name!r}. Rename it.")
-        elif name in seen:
-            mistakes.append(f"{where}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")
-        seen.setdefault(name, number)
-        if not row["counts"]:
-            mistakes.append(f"{where}: expected a path in column counts, found nothing. Give the file of plate {name!r}.")
+    if not is_plate_name(name):
+        mistakes.append(f"{where}: expected a plate name of letters, digits, '.', '_' and '-', found {name!r}. Rename it.")
+    elif name in seen:
+        mistakes.append(f"{where}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")
+    seen.setdefault(name, number)
+    if not counts:
+        mistakes.append(f"{where}: expected a path in column counts, found nothing. Give the file of plate {name!r}.")
+    elif check_files and not Path(counts).exists():
+        mistakes.append(f"{path}: expected counts of plate {name!r} at {counts}, found no file. Correct column counts, or remove the row.")
     return mistakes
 
 
-def read_plate_table(path: str | Path) -> list[Plate]:
-    """Read a tab-separated plate table.
+def scan_plate_table(path: str | Path, *, check_files: bool) -> tuple[list[Plate], list[str]]:
+    """Read a tab-separated plate table as far as it can be read.
 
-    Raises
-    ------
-    ConfigError
-        With every mistake of the table: absent file or columns, no row, rows of another length, bad or repeated names, empty `counts`.
+    Parameters
+    ----------
+    path
+        The table.
+    check_files
+        Absent counts are mistakes too.
+
+    Returns
+    -------
+    plates : list of Plate
+        The rows without mistakes.
+    mistakes : list of str
+        Every mistake of the table: absent file or columns, no row, rows of another length, bad or repeated names, empty or absent `counts`.
     """
     path = Path(path)
-    columns, lines = _read_rows(path)
+    try:
+        columns, lines = _read_rows(path)
+    except ConfigError as error:
+        return [], error.mistakes
     missing = [name for name in REQUIRED if name not in columns]
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     if missing or repeated:
         remedy = f"Add {' and '.join(missing)} to its first line." if missing else f"Name {' and '.join(map(repr, repeated))} once."
-        raise ConfigError([f"{path}: expected tab-separated columns plate and counts, each once, found {', '.join(columns) or 'none'}. {remedy}"])
+        return [], [f"{path}: expected tab-separated columns plate and counts, each once, found {', '.join(columns) or 'none'}. {remedy}"]
     mistakes = [] if lines else [f"{path}: expected at least one plate, found none. Add a row: plate1<TAB>path/to/plate1.h5ad."]
     for number, line in enumerate(lines, start=1):
         if any(line[len(columns) :]):
             mistakes.append(f"{path}, row {number}: expected {len(columns)} values, found {len(line)}. Remove the superfluous tabs.")
     rows = [dict(zip(columns, line + [""] * len(columns), strict=False)) for line in lines]
-    mistakes += _row_mistakes(rows, path)
-    if mistakes:
-        raise ConfigError(mistakes)
+    seen: dict[str, int] = {}
+    by_row = [_row_mistakes(row, number, seen, path, check_files=check_files) for number, row in enumerate(rows, start=1)]
     files = [os.path.realpath(row["counts"]) for row in rows]
-    return [
+    names_by_file: dict[str, set[str]] = {}
+    for row, file in zip(rows, files, strict=True):
+        names_by_file.setdefault(file, set()).add(row["plate"])
+    plates = [
         Plate(
             name=row["plate"],
             counts=row["counts"],
-            num_sharing=files.count(file),
+            num_sharing=len(names_by_file[file]),
             constants={key: value for key, value in row.items() if key and key not in REQUIRED and value != ""},
         )
-        for row, file in zip(rows, files, strict=True)
+        for row, file, wrong in zip(rows, files, by_row, strict=True)
+        if not wrong
     ]
+    return plates, mistakes + [mistake for wrong in by_row for mistake in wrong]
+
+
+def read_plate_table(path: str | Path) -> list[Plate]:
+    """Read a tab-separated plate table; the counts need not be there yet.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake of the table; see :func:`scan_plate_table`.
+    """
+    plates, mistakes = scan_plate_table(path, check_files=False)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return plates
 
 
 def simulated_plate_path(config: Config, plate: str) -> str:

@@ -28,7 +28,17 @@ from causcade.readers import CountsFile, merge_genes
 from causcade.resources.identifiers import Resolver, gene_names
 from causcade.runtime import Progress
 
-__all__ = ["PlateCounts", "find_doublets", "judge_cells", "mad_outliers", "measure_cells", "open_plate", "store_plate", "summarise_plate"]
+__all__ = [
+    "PlateCounts",
+    "find_doublets",
+    "input_columns",
+    "judge_cells",
+    "mad_outliers",
+    "measure_cells",
+    "open_plate",
+    "store_plate",
+    "summarise_plate",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +129,11 @@ def _unique_names(names: pd.Index) -> pd.Index:
         taken.add(fresh)
         made.append(fresh)
     return pd.Index(made, name="cell")
+
+
+def input_columns(columns: list[str]) -> list[str]:
+    """Those of some obs columns of the cell store that only the input can supply."""
+    return [name for name in dict.fromkeys(columns) if name not in (*CANONICAL, *METRICS)]
 
 
 def measure_cells(plate: PlateCounts) -> tuple[pd.DataFrame, int]:
@@ -337,7 +352,7 @@ def store_plate(plate: PlateCounts, path: str | Path, settings: QualityConfig, *
     InputError
         If a further column is not in the input, or no cell is left.
     """
-    further = [name for name in dict.fromkeys(columns) if name not in (*CANONICAL, *METRICS)]
+    further = input_columns(columns)
     missing = [name for name in further if name not in plate.extra.columns]
     if missing:
         found = ", ".join(map(str, plate.extra.columns)) or "no further column"

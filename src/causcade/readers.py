@@ -213,6 +213,18 @@ class CountsFile:
             logger.warning("%s: %d of %d genes have nothing in var column %r and keep their name", self.path, is_missing.sum(), len(var), name)
         return pd.Series(np.where(is_missing, instead.to_numpy(dtype=object), texts), index=var.index)
 
+    @property
+    def obsm_widths(self) -> dict[str, int]:
+        """Number of columns of each array or table in obsm, by key."""
+        found: dict[str, int] = {}
+        for key in sorted(self._group["obsm"]) if "obsm" in self._group else []:
+            element = self._group["obsm"][key]
+            if len(getattr(element, "shape", ())) == 2:
+                found[key] = int(element.shape[1])
+            elif "column-order" in element.attrs:
+                found[key] = len(element.attrs["column-order"])
+        return found
+
     def embedding(self, key: str) -> np.ndarray:
         """Precomputed embedding ``obsm[key]`` as float32 [N, D].
 

@@ -12,7 +12,7 @@ from typing import Any
 from causcade.config import Config, ResourceConfig, parse_config
 from causcade.errors import ConfigError
 from causcade.files import sha256_of
-from causcade.plates import read_plate_table
+from causcade.plates import scan_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
 
 __all__ = ["load_config", "merge", "read_yaml", "resource_files"]
@@ -83,14 +83,7 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     mistakes: list[str] = []
     plates, perturbation, resources = raw.get("plates"), raw.get("perturbation"), raw.get("resources")
     if isinstance(plates, str):
-        try:
-            mistakes += [
-                f"{plates}: expected counts of plate {plate.name!r} at {plate.counts}, found no file. Correct column counts, or remove the row."
-                for plate in read_plate_table(plates)
-                if not Path(plate.counts).exists()
-            ]
-        except ConfigError as error:
-            mistakes += error.mistakes
+        mistakes += scan_plate_table(plates, check_files=True)[1]
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
@@ -122,13 +115,14 @@ def load_config(raw: Mapping[str, Any], *, check_files: bool) -> Config:
         With every mistake of both kinds.
     """
     mistakes: list[str] = []
-    config: Config | None = None
+    rest: Config | None = None
+    wrong: frozenset[str] = frozenset()
     try:
-        config = parse_config(raw)
+        rest = parse_config(raw)
     except ConfigError as error:
-        mistakes.extend(error.mistakes)
+        mistakes, rest, wrong = error.mistakes, error.rest, error.wrong
     if check_files:
-        mistakes.extend(_file_mistakes(raw))
-    if mistakes or config is None:
-        raise ConfigError(mistakes)
-    return config
+        mistakes = mistakes + _file_mistakes(raw)
+    if mistakes or rest is None:
+        raise ConfigError(mistakes, rest=rest, wrong=wrong)
+    return rest
