@@ -151,6 +151,28 @@ def test_a_table_has_equal_bytes_and_no_index(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), table.reset_index(drop=True))
 
 
+def test_a_table_comes_back_whole_or_in_part(tmp_path):
+    table = pd.DataFrame({"gene": ["A", None], "rank": np.array([1, 2], dtype="int32"), "is_tf": [True, False]})
+    files.write_parquet(tmp_path / "a.parquet", table)
+    pd.testing.assert_frame_equal(files.read_parquet(tmp_path / "a.parquet"), table)
+    pd.testing.assert_frame_equal(files.read_parquet(str(tmp_path / "a.parquet"), columns=["rank"]), table[["rank"]])
+    pd.testing.assert_frame_equal(files.read_parquet(tmp_path / "a.parquet"), pd.read_parquet(tmp_path / "a.parquet"))
+    with pytest.raises(FileNotFoundError):
+        files.read_parquet(tmp_path / "none.parquet")
+
+
+def test_a_table_is_read_by_its_path(tmp_path, monkeypatch):
+    """Arrow must not hold an open file of Python: it may let go of it while Python ends, which aborts a finished job now and then."""
+    import pyarrow.parquet
+
+    files.write_parquet(tmp_path / "a.parquet", pd.DataFrame({"a": [1]}))
+    sources = []
+    original = pyarrow.parquet.read_table
+    monkeypatch.setattr(pyarrow.parquet, "read_table", lambda source, **keys: sources.append(source) or original(source, **keys))
+    files.read_parquet(tmp_path / "a.parquet")
+    assert sources == [str(tmp_path / "a.parquet")]
+
+
 def test_anndata_is_zarr_v3_and_comes_back(tmp_path, recwarn):
     data = anndata.AnnData(np.arange(6, dtype=np.float32).reshape(2, 3), obs=pd.DataFrame({"x": ["a", "b"]}, index=["c1", "c2"]))
     for name in ("a.zarr", "b.zarr"):

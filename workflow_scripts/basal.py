@@ -15,7 +15,7 @@ def main(job) -> None:
         decoder = BasalConfig(**settings["basal"])
         roll = files.read_json(job.input.roll)
         plates = [(CellStore(row["cells"]), files.read_anndata(row["embedding"])) for _, row in sorted(roll.items())]
-        gene_ids = pd.Index(pd.read_parquet(job.input.panel)["gene_id"])
+        gene_ids = pd.Index(files.read_parquet(job.input.panel)["gene_id"])
         cells = basal.collect_controls(
             plates, gene_ids, max_cells=decoder.max_cells, seed=settings["seed"], block_cells=settings["input.block_cells"]
         )

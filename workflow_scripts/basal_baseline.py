@@ -1,7 +1,5 @@
 """Baseline of each line of one plate. The method is in causcade.basal."""
 
-import pandas as pd
-
 from causcade import basal, files, runtime
 from causcade.cells import CellStore
 
@@ -12,7 +10,7 @@ def main(job) -> None:
         cells = files.read_anndata(job.input.embedding)
         block = job.params.settings["input.block_cells"]
         with CellStore(job.input.cells) as store:
-            table = basal.baseline(store, cells, decoder, pd.read_parquet(job.input.panel), block_cells=block)
+            table = basal.baseline(store, cells, decoder, files.read_parquet(job.input.panel), block_cells=block)
         files.write_anndata(job.output.baseline, table)
 
 

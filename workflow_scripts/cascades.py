@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from causcade import cascades, causal, responses, runtime
+from causcade import cascades, causal, files, responses, runtime
 from causcade.config import CascadesConfig
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets))
+        screen = responses.read_responses(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
         fit = causal.read_fit(Path(job.input.model).parent)
         tables = cascades.build_cascades(
-            fit, pd.read_parquet(job.input.network), screen, pd.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])
+            fit, files.read_parquet(job.input.network), screen, files.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])
         )
         cascades.write_cascades(tables, Path(job.output.summary).parent)
 

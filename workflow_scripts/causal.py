@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from causcade import causal, files, responses, runtime
 from causcade.backend import torch_device
 from causcade.config import CausalConfig
@@ -12,11 +10,11 @@ from causcade.config import CausalConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, pd.read_parquet(job.input.targets))
+        screen = responses.read_responses(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
         fit = causal.run_fit(
             job.wildcards.fit,
             screen,
-            pd.read_parquet(job.input.edges),
+            files.read_parquet(job.input.edges),
             CausalConfig(**settings["causal"]),
             seed=settings["seed"],
             device=torch_device(settings["backend"]),

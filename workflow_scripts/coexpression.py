@@ -1,7 +1,5 @@
 """Residual coexpression from the plates' sums. The mathematics is in causcade.coexpression."""
 
-import pandas as pd
-
 from causcade import coexpression, files, runtime
 
 
@@ -9,7 +7,7 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         total = coexpression.add_moments(coexpression.read_moments(path) for path in sorted(job.input.moments))
         result = coexpression.residual_correlation(total)
-        genes = pd.read_parquet(job.input.panel)["gene"].tolist()
+        genes = files.read_parquet(job.input.panel)["gene"].tolist()
         partners = coexpression.top_partners(result.correlation_GG, genes, job.params.settings["coexpression"]["partners"])
         coexpression.write_coexpression(job.output.coexpression, result)
         files.write_parquet(job.output.partners, partners)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from causcade import coexpression, runtime
+from causcade import coexpression, files, runtime
 from causcade.cells import CellStore
 
 
@@ -12,9 +12,9 @@ def main(job) -> None:
         with CellStore(job.input.cells) as store:
             moments = coexpression.measure_moments(
                 store,
-                pd.Index(pd.read_parquet(job.input.panel)["gene_id"]),
+                pd.Index(files.read_parquet(job.input.panel)["gene_id"]),
                 settings["covariates"]["terms"],
-                pd.read_parquet(job.input.cell_cycle),
+                files.read_parquet(job.input.cell_cycle),
                 block_cells=settings["input.block_cells"],
                 backend=settings["backend"],
             )

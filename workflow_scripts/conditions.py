@@ -1,7 +1,5 @@
 """Conditions of one plate. The sums are in causcade.conditions."""
 
-import pandas as pd
-
 from causcade import conditions, files, runtime
 from causcade.cells import CellStore
 
@@ -9,7 +7,7 @@ from causcade.cells import CellStore
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        panel, roles = pd.read_parquet(job.input.panel), pd.read_parquet(job.input.cell_cycle)
+        panel, roles = files.read_parquet(job.input.panel), files.read_parquet(job.input.cell_cycle)
         with CellStore(job.input.cells) as store:
             table = conditions.measure_conditions(
                 store, panel, roles, min_cells=settings["conditions"]["min_cells"], block_cells=settings["input.block_cells"]

@@ -1,7 +1,5 @@
 """Embed the cells of one plate. The methods are in causcade.embedding."""
 
-import pandas as pd
-
 from causcade import embedding, files, runtime
 from causcade.cells import CellStore
 from causcade.config import EmbeddingConfig, InputConfig
@@ -17,7 +15,7 @@ def main(job) -> None:
                 EmbeddingConfig(**job.params.settings["embedding"]),
                 basis,
                 source=(job.params.plate["counts"], reading),
-                roles=pd.read_parquet(job.input.cell_cycle),
+                roles=files.read_parquet(job.input.cell_cycle),
                 block_cells=reading.block_cells,
             )
         files.write_anndata(job.output.embedding, cells)

@@ -1,6 +1,5 @@
 """Principal axes of the panel. The mathematics is in causcade.embedding."""
 
-import pandas as pd
 import zarr
 
 from causcade import embedding, files, runtime
@@ -9,7 +8,7 @@ from causcade import embedding, files, runtime
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         group = zarr.open_group(files.read_json(job.input.roll)["coexpression"], mode="r")
-        gene_ids = pd.read_parquet(job.input.panel)["gene_id"].tolist()
+        gene_ids = files.read_parquet(job.input.panel)["gene_id"].tolist()
         basis = embedding.pca_basis(
             group["raw_correlation"][:], group["mean"][:], group["sd"][:], gene_ids, job.params.settings["embedding"]["dimensions"]
         )

@@ -1,6 +1,5 @@
 """Candidate edges. The rule is in causcade.mask."""
 
-import pandas as pd
 import zarr
 
 from causcade import files, mask, runtime
@@ -9,10 +8,10 @@ from causcade.config import MaskConfig
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        genes = pd.read_parquet(job.input.panel)["gene"].tolist()
-        priors = pd.read_parquet(job.input.prior_edges)
+        genes = files.read_parquet(job.input.panel)["gene"].tolist()
+        priors = files.read_parquet(job.input.prior_edges)
         correlation = zarr.open_group(job.input.coexpression, mode="r")["correlation"]
-        edges = mask.build_mask(pd.read_parquet(job.input.partners), correlation, priors, genes, MaskConfig(**job.params.settings["mask"]))
+        edges = mask.build_mask(files.read_parquet(job.input.partners), correlation, priors, genes, MaskConfig(**job.params.settings["mask"]))
         files.write_json(job.output.summary, mask.mask_summary(edges, priors, genes))
         files.write_parquet(job.output.edges, edges)
 

@@ -13,7 +13,7 @@ def main(job) -> None:
         override = targets.read_target_table(job.input.override[0]) if job.input.override else None
         table = targets.build_targets(
             labels,
-            pd.read_parquet(job.input.drug_targets),
+            files.read_parquet(job.input.drug_targets),
             override,
             separator=job.params.settings["perturbation.separator"],
             resolver=read_resolver(job.input.identifiers),

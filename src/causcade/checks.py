@@ -15,6 +15,7 @@ import pandas as pd
 
 from causcade.config import Config, PerturbationConfig
 from causcade.errors import InputError, ScreenError
+from causcade.files import read_parquet
 from causcade.labels import CONTROL
 from causcade.plates import Plate
 from causcade.quality import PlateCounts, input_columns, open_plate
@@ -31,7 +32,7 @@ ONE_KIND = "Give its cells different labels (perturbation.targets then names the
 
 def read_resolver(path: str | Path) -> Resolver | None:
     """Read the resolver from `resources/identifiers.parquet`; None where the run has no HGNC table."""
-    table = pd.read_parquet(path)
+    table = read_parquet(path)
     return Resolver.from_table(table) if len(table) else None
 
 

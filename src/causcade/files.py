@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
 
-__all__ = ["read_anndata", "read_json", "replacing", "sha256_of", "write_anndata", "write_json", "write_parquet", "write_text", "zarr_v3"]
+__all__ = [
+    "read_anndata",
+    "read_json",
+    "read_parquet",
+    "replacing",
+    "sha256_of",
+    "write_anndata",
+    "write_json",
+    "write_parquet",
+    "write_text",
+    "zarr_v3",
+]
 
 HASH_BLOCK_BYTES = 1 << 22
 
@@ -86,6 +97,18 @@ def write_parquet(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Write a table without its index, zstd-compressed, in one step."""
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def read_parquet(path: str | os.PathLike[str], columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table, or some of its columns.
+
+    Arrow gets the path, not an open file as pandas by itself would hand over: one of its threads may let go of that file while Python ends, and a
+    finished job then dies of "terminate called without an active exception" (https://github.com/apache/arrow/issues/50482).
+    """
+    import pandas as pd
+    from pyarrow.fs import LocalFileSystem
+
+    return pd.read_parquet(os.fspath(path), columns=columns, filesystem=LocalFileSystem())
 
 
 @contextlib.contextmanager

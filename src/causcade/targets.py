@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from causcade.errors import InputError
+from causcade.files import read_parquet
 
 if TYPE_CHECKING:
     from causcade.resources.identifiers import Resolver
@@ -51,7 +52,7 @@ def read_target_table(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: expected the table of perturbation.targets, found no file. Correct the path, or set it to null.")
     if path.suffix == ".parquet":
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
     elif path.suffix in SEPARATORS:
         # As text, so that a label such as 007 stays what it is; only an empty field counts as missing.
         table = pd.read_csv(path, sep=SEPARATORS[path.suffix], dtype=str, keep_default_na=False, na_values=[""])

@@ -72,7 +72,7 @@ class Artifacts:
         missing = [column for column in columns if column not in found]
         if missing:
             raise InputError(f"{path}: expected the column(s) {', '.join(missing)}, found {', '.join(found)}. Make the file anew with the workflow.")
-        return pd.read_parquet(path, columns=None if every else list(columns))
+        return files.read_parquet(path, columns=None if every else list(columns))
 
     def needed(self, name: str, columns: Sequence[str], *, every: bool = False) -> pd.DataFrame:
         """Read a table without which there is nothing to report; otherwise as :meth:`table`."""

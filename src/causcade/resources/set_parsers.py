@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causcade.errors import ResourceError
+from causcade.files import read_parquet
 from causcade.resources.reading import ResourcePath, fetch_again, read_delimited, read_lines, read_text, require_columns
 
 if TYPE_CHECKING:
@@ -131,12 +132,10 @@ def parse_drug_targets(path: ResourcePath) -> pd.DataFrame:
         One row per perturbation and target: perturbation (stripped), identifier (empty where the drug has no target), sign (int8: -1
         inhibitor, +1 activator, 0 unknown), source (tahoe or table).
     """
-    import pandas as pd
-
     path = Path(path)
     if path.is_file() and path.read_bytes()[:4] == PARQUET_MAGIC:
         try:
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
         except (OSError, ValueError) as error:
             raise ResourceError(
                 f"{path}: expected a whole parquet file, found one that cannot be read ({error}). {fetch_again('drug_targets')}"
