@@ -9,7 +9,6 @@ rule network:
         baselines=per_plate(rules.basal_baseline.output.baseline),
         targets=rules.targets.output.targets,
         edges=rules.mask.output.edges,
-        panel=rules.panel.output.panel,
     output:
         edges=f"{RUN}/network/edges.parquet",
         tsv=f"{RUN}/network/edges.tsv",
@@ -26,7 +25,7 @@ rule network:
         mem_mb=small,
         runtime=minutes,
     params:
-        settings=settings_of("network", "causal.num_hops"),
+        settings=settings_of("network"),
         fits=FITS,
         code=code_digest("network"),
     script:

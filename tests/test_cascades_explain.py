@@ -28,7 +28,7 @@ def responses():
 def explain(responses):
     fit = fit_causal(responses, SCREEN.edges, CAUSAL, seed=0)
     weights = EdgeWeights(fit.weight_C, fit.score_C)
-    network = build_network(SCREEN.edges, {"main": weights, "noprior": weights}, responses, NetworkConfig(), num_hops=6)
+    network = build_network(SCREEN.edges, {"main": weights, "noprior": weights}, responses, NetworkConfig())
     return fit, network, build_cascades(fit, network, responses, SETS, SETTINGS)
 
 

@@ -10,7 +10,7 @@ from causcade.causal import EdgeWeights
 from causcade.config import NetworkConfig
 from causcade.errors import InputError
 from causcade.network import COLUMNS, build_network, edge_stability, log2_effect, write_network
-from causcade.responses import build_responses
+from causcade.responses import aggregate, build_responses
 
 SCREEN = make_screen()
 EDGES = SCREEN.edges
@@ -35,7 +35,7 @@ def fits():
 
 @pytest.fixture(scope="module")
 def table(fits, responses):
-    return build_network(EDGES, fits, responses, SETTINGS, num_hops=6)
+    return build_network(EDGES, fits, responses, SETTINGS)
 
 
 def test_columns_and_order_are_those_of_the_candidates(table, fits):
@@ -47,7 +47,7 @@ def test_columns_and_order_are_those_of_the_candidates(table, fits):
 
 @pytest.mark.parametrize(("score", "name"), [("weight", "main"), ("weight_no_prior", "noprior")])
 def test_score_sign_and_effect_are_of_the_chosen_fit(fits, responses, score, name):
-    table = build_network(EDGES, fits, responses, NetworkConfig(score=score), num_hops=6)
+    table = build_network(EDGES, fits, responses, NetworkConfig(score=score))
     np.testing.assert_array_equal(table["score"], np.abs(fits[name].score))
     np.testing.assert_array_equal(table["sign"], np.sign(fits[name].weight))
     assert sorted(table["rank"]) == list(range(1, len(EDGES) + 1))
@@ -78,32 +78,37 @@ def test_stability_counts_bootstraps_with_the_edge_on_top_and_its_sign():
     assert np.isnan(edge_stability(sign, [])).all()
 
 
-def test_identifiability_by_breadth_first_search(responses, fits):
-    hit = {"G003"}
-    links = responses.links[responses.links["target"] == 3]
-    some = replace(responses, links=links)
-    graph = networkx.from_pandas_edgelist(EDGES.iloc[:150], "regulator", "target", create_using=networkx.DiGraph)
-    part = {name: EdgeWeights(fit.weight[:150], fit.score[:150]) for name, fit in fits.items()}
-    for num_hops in (1, 2, 4):
-        table = build_network(EDGES.iloc[:150], part, some, SETTINGS, num_hops=num_hops)
-        near = set(networkx.single_source_shortest_path_length(graph, "G003", cutoff=num_hops - 1)) if "G003" in graph else hit
-        expected = ["direct" if g in hit else "indirect" if g in near else "none" for g in table["regulator"]]
-        assert table["identifiability"].tolist() == expected
-    assert table.loc[table["regulator"] == "G003", "num_perturbations"].unique().tolist() in ([len(links)], [])
+def test_identifiability_counts_the_perturbations_that_hit_or_move_the_regulator(responses, fits):
+    one = replace(responses, links=responses.links[responses.links["target"] == 3])
+    table = build_network(EDGES, fits, one, SETTINGS)
+    effects = aggregate(one)
+    moving = dict(zip(effects.genes["gene"], (np.abs(effects.effect_DG / effects.se_DG) >= 5).sum(axis=0), strict=True))
+    expected = ["direct" if gene == "G003" else "indirect" if moving[gene] >= 2 else "none" for gene in table["regulator"]]
+    assert table["identifiability"].tolist() == expected
+    assert {"direct", "indirect"} <= set(expected)
+    assert table.loc[table["regulator"] == "G003", "num_perturbations"].unique().tolist() == [len(one.links)]
 
 
-def test_no_targets_at_all(fits, responses):
-    table = build_network(EDGES, fits, replace(responses, links=responses.links.iloc[:0]), SETTINGS, num_hops=6)
-    assert set(table["identifiability"]) == {"none"}
+@pytest.mark.parametrize(
+    ("size", "num_moving", "expected"), [(6, 0, "none"), (6, 1, "none"), (6, 2, "indirect"), (4, 2, "none"), (-6, 2, "indirect")]
+)
+def test_a_regulator_that_none_hits_needs_two_perturbations_that_move_it(responses, fits, monkeypatch, size, num_moving, expected):
+    effects = aggregate(responses)
+    standardised = np.zeros_like(effects.effect_DG)
+    standardised[:num_moving] = size
+    made = replace(effects, effect_DG=standardised * effects.se_DG)
+    monkeypatch.setattr("causcade.network.aggregate", lambda responses: made)
+    table = build_network(EDGES, fits, replace(responses, links=responses.links.iloc[:0]), SETTINGS)
+    assert set(table["identifiability"]) == {expected}
     assert not table["num_perturbations"].any()
 
 
 def test_missing_fits_and_lengths_are_told(fits, responses):
     with pytest.raises(InputError, match="expected the fits main and noprior, found main"):
-        build_network(EDGES, {"main": fits["main"]}, responses, SETTINGS, num_hops=6)
+        build_network(EDGES, {"main": fits["main"]}, responses, SETTINGS)
     short = fits | {"noprior": EdgeWeights(np.zeros(3, np.float32), np.zeros(3, np.float32))}
     with pytest.raises(InputError, match=rf"fit noprior: expected {len(EDGES)} edges, found 3"):
-        build_network(EDGES, short, responses, SETTINGS, num_hops=6)
+        build_network(EDGES, short, responses, SETTINGS)
 
 
 def test_exports_hold_the_best_edges(table, tmp_path):

@@ -152,7 +152,7 @@ def test_summary_counts_what_the_artifacts_hold(run: Path, page: Page) -> None:
     kept, read = (f"{sum(plate[key] for plate in plates):,}".replace(",", " ") for key in ("num_kept", "num_cells"))
     assert f"{kept} of {read} cells from 2 plates passed quality control." in words
     assert "6 perturbations in 108 conditions" in words  # 6 drugs, 3 doses, 3 lines, 2 plates
-    for kind, sentence in {"direct": f"{{}} of {len(edges)} candidate edges (", "indirect": "For {} (", "none": "no perturbation bears"}.items():
+    for kind, sentence in {"direct": f"{{}} of {len(edges)} candidate edges (", "indirect": "For {} (", "none": "For {} ("}.items():
         assert sentence.format((edges["identifiability"] == kind).sum()) in words, kind
     assert "On truth, the causal ranking has AUPRC 0.210." in words
     assert "The 25 answers of the table in sentences" in words

@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from causcade.causal import EdgeWeights
 from causcade.config import NetworkConfig
 from causcade.errors import InputError
 from causcade.files import replacing, write_parquet, write_text
-from causcade.responses import Responses
+from causcade.responses import Responses, aggregate
 
 __all__ = ["build_network", "edge_stability", "log2_effect", "write_network"]
 
 TOP_SHARE = 0.01  # of the candidates; edges that count as found in a bootstrap
 MIN_EXPRESSION = 0.01  # counts per 10^4
+MOVED = 5.0  # standard errors from which a perturbation moves the mRNA of a gene
+MIN_MOVING = 2  # perturbations that have to move a regulator that none hits
 COLUMNS = [
     "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "stability", "identifiability", "num_perturbations",
     "sources", "prior_confidence", "prior_sign", "coexpression",
@@ -37,15 +38,14 @@ FloatArray = npt.NDArray[np.floating]
 IndexArray = npt.NDArray[np.int64]
 
 
-def build_network(
-    edges: pd.DataFrame, weights: Mapping[str, EdgeWeights], responses: Responses, settings: NetworkConfig, *, num_hops: int
-) -> pd.DataFrame:
+def build_network(edges: pd.DataFrame, weights: Mapping[str, EdgeWeights], responses: Responses, settings: NetworkConfig) -> pd.DataFrame:
     """Table of all candidate edges, in their order.
 
     `score` is |W| in standard errors in the fit that `settings.score` names, `rank` its place (1 is best; equal scores keep the order of the table),
     `sign` and `effect` those of the same fit. `stability` is the share of bootstraps in which the edge is among the best 1 % with the same
-    sign (NaN without bootstraps). `identifiability`: `direct` where a perturbation hits the regulator, `indirect` where one hits a gene from which
-    candidate edges lead to the regulator in at most `num_hops` - 1 steps, else `none`.
+    sign (NaN without bootstraps). `identifiability`: `direct` where a perturbation hits the regulator; `indirect` where none does, but at least two
+    perturbations move its mRNA by at least 5 standard errors, so that the data hold variation of the regulator that is not its own intervention;
+    else `none`.
 
     Parameters
     ----------
@@ -54,11 +54,9 @@ def build_network(
     weights
         By name of the fit; `main` and `noprior` are needed, `boot*` give the stability, others are ignored.
     responses
-        Gives the genes, the links, and the mean of controls.
+        Gives the genes, the links, the mean of controls, and what moves the mRNA of a regulator.
     settings
         Section `network`.
-    num_hops
-        Terms of the Neumann series.
 
     Raises
     ------
@@ -80,7 +78,7 @@ def build_network(
     table = edges.assign(
         weight=weights["main"].weight, weight_no_prior=weights["noprior"].weight, score=score_C, rank=_ranks(score_C), sign=sign_C,
         effect=log2_effect(chosen.weight, responses.control_mean_G[source_C], responses.control_mean_G[target_C]),
-        stability=edge_stability(sign_C, boots), identifiability=_identifiability(source_C, target_C, num_hits_G, num_hops),
+        stability=edge_stability(sign_C, boots), identifiability=_identifiability(num_hits_G, responses)[source_C],
         num_perturbations=num_hits_G[source_C],
     )  # fmt: skip
     return table[COLUMNS]
@@ -113,17 +111,11 @@ def _ranks(score_C: FloatArray) -> IndexArray:
     return rank_C
 
 
-def _identifiability(source_C: IndexArray, target_C: IndexArray, num_hits_G: IndexArray, num_hops: int) -> npt.NDArray[np.object_]:
-    num_genes = len(num_hits_G)
-    steps = sparse.csr_matrix((np.ones(len(source_C), np.float32), (target_C, source_C)), shape=(num_genes, num_genes))
-    reached_G = num_hits_G > 0
-    for _ in range(num_hops - 1):
-        further_G = reached_G | (steps @ reached_G.astype(np.float32) > 0)
-        if (further_G == reached_G).all():
-            break
-        reached_G = further_G
-    class_G = np.where(num_hits_G > 0, "direct", np.where(reached_G, "indirect", "none"))
-    return np.asarray(class_G[source_C], dtype=object)
+def _identifiability(num_hits_G: IndexArray, responses: Responses) -> npt.NDArray[np.object_]:
+    """Class of each gene as a regulator; see :func:`build_network`."""
+    effects = aggregate(responses)
+    num_moving_G = ((np.abs(effects.effect_DG) >= MOVED * effects.se_DG) & (effects.se_DG > 0)).sum(axis=0)
+    return np.where(num_hits_G > 0, "direct", np.where(num_moving_G >= MIN_MOVING, "indirect", "none")).astype(object)
 
 
 def write_network(table: pd.DataFrame, folder: Path, settings: NetworkConfig) -> None:

@@ -1,5 +1,5 @@
 // Hubs, the table of edges with its evidence, and the drawing of a gene's neighbourhood.
-const IDENTIFIABILITY = { direct: "a perturbation hits the regulator", indirect: "the regulator is reached only through other genes", none: "no perturbation bears on the regulator: the score is association" };
+const IDENTIFIABILITY = { direct: "a perturbation hits the regulator", indirect: "no perturbation hits the regulator, but at least two move its mRNA (5 standard errors or more)", none: "no perturbation hits the regulator, and fewer than two move its mRNA" };
 const SIGN = { 1: "activates", 0: "no sign", "-1": "represses" };
 
 function signMark(sign) {
