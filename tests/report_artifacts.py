@@ -25,6 +25,14 @@ METRICS = ["auroc", "auprc", "lift", "early_precision", "same_source_auroc", "di
 REFERENCES = ["truth", "string", "complexportal", "humap", "reactome"]
 
 
+def without_scores(edges: pd.DataFrame, rows: Any) -> pd.DataFrame:
+    """The network table as it is where the fit sets the edges of `rows` (a mask) to 0; the others keep their order."""
+    table = edges.copy()
+    table.loc[rows, ["weight", "weight_no_prior", "effect", "score", "sign"]] = 0
+    table["rank"] = table["rank"].where(table["score"] > 0).rank(method="first").astype("Int32")
+    return table
+
+
 class Maker:
     """Draws one run after another part; every part takes what it needs from the parts before."""
 

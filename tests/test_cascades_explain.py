@@ -95,6 +95,8 @@ def test_novel_edges_are_uncurated_identified_and_in_order(explained):
     assert not novel["prior_confidence"].any()
     assert set(novel["identifiability"]) == {"direct"}
     assert novel["rank"].is_monotonic_increasing
+    assert (novel["score"] > 0).all()
+    assert novel["rank"].notna().all()
 
 
 def test_without_any_target_tables_are_empty_with_all_columns(explained, responses, caplog):

@@ -50,8 +50,21 @@ def test_score_sign_and_effect_are_of_the_chosen_fit(fits, responses, score, nam
     table = build_network(EDGES, fits, responses, NetworkConfig(score=score))
     np.testing.assert_array_equal(table["score"], np.abs(fits[name].score))
     np.testing.assert_array_equal(table["sign"], np.sign(fits[name].weight))
-    assert sorted(table["rank"]) == list(range(1, len(EDGES) + 1))
-    assert table.sort_values("rank")["score"].is_monotonic_decreasing
+    scored = table[table["score"] > 0]
+    assert sorted(scored["rank"]) == list(range(1, len(scored) + 1))
+    assert scored.sort_values("rank")["score"].is_monotonic_decreasing
+    assert table["rank"].dtype == "Int32"
+    assert table.loc[table["score"] == 0, "rank"].isna().all()
+    assert 0 < len(scored) < len(EDGES)
+
+
+def test_where_nothing_is_learnt_no_edge_has_a_rank(responses, tmp_path):
+    nothing = EdgeWeights(np.zeros(len(EDGES), np.float32), np.zeros(len(EDGES), np.float32))
+    table = build_network(EDGES, {"main": nothing, "noprior": nothing}, responses, SETTINGS)
+    assert table["rank"].isna().all()
+    write_network(table, tmp_path, SETTINGS)
+    assert (tmp_path / "edges.tsv").read_text() == "source\ttarget\tweight\n"
+    assert pd.read_parquet(tmp_path / "edges.parquet").equals(table)
 
 
 def test_effect_is_the_derivative_of_log2_counts():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from report_artifacts import HOSTILE, make_artifacts
+from report_artifacts import HOSTILE, make_artifacts, without_scores
 
 from causcade.config import Config, ReportConfig
 from causcade.errors import InputError
@@ -200,6 +200,36 @@ def test_neighbourhoods_hold_the_best_edges_of_every_gene(run: Path, page: Page)
         for _, part in edges.groupby(column):
             wanted |= set(part.head(8)[["regulator", "target"]].itertuples(index=False, name=None))
     assert pairs == wanted
+
+
+def test_edges_without_a_score_follow_those_with_one_and_have_no_rank(copy: Path) -> None:
+    path = copy / "network/edges.parquet"
+    edges = pd.read_parquet(path)
+    table = without_scores(edges, edges.index >= 40)
+    table.sample(frac=1, random_state=0).to_parquet(path)
+    page = Page(build_report(copy, ReportConfig(num_edges=100), run="demo"))
+    shown = page.data["edges"]
+    assert shown["rank"] == [*range(1, 41), *[None] * 60]
+    weak = np.abs(shown["coexpression"][40:])
+    assert (np.diff(weak) <= 0).all()
+    assert set(page.data["neighbours"]["rank"]) <= set(range(1, 41))
+    assert "All 40 edges with a score, best first, and 60 of those whose score is 0" in page.text("network")
+    few = Page(build_report(copy, ReportConfig(num_edges=30), run="demo"))
+    assert f"The 30 best of 40 edges with a score; the fit sets the other {len(edges) - 40} candidates".replace(",", " ") in few.text("network")
+
+
+@pytest.mark.parametrize(("num_hit", "why"), [(0, "No perturbation has a target among the regulators"), (2, "The fit sets every edge to no effect")])
+def test_a_network_without_any_score_is_said_to_have_none_and_why(copy: Path, num_hit: int, why: str) -> None:
+    path = copy / "network/edges.parquet"
+    edges = pd.read_parquet(path)
+    without_scores(edges, edges.index >= 0).assign(num_perturbations=num_hit).to_parquet(path)
+    page = Page(build_report(copy, ReportConfig(num_edges=100), run="demo"))
+    assert set(page.data["edges"]["rank"]) == {None}
+    assert page.data["neighbours"]["rank"] == []
+    for section, words in {"summary": "none of them has a score", "network": "No edge has a score, so none has a rank"}.items():
+        assert f"{words}. {why}" in page.text(section) or f"{words}, a sign or an effect. {why}" in page.text(section)
+    assert "Best edges" not in page.text("network")
+    assert "were scored and directed" not in page.text("summary")
 
 
 def test_links_of_a_cascade_are_edges_between_neighbouring_layers(run: Path, page: Page) -> None:

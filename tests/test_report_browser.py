@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from report_artifacts import HOSTILE, make_artifacts
+from report_artifacts import HOSTILE, make_artifacts, without_scores
 
 from causcade.config import ReportConfig
 from causcade.report import write_report
@@ -127,6 +127,28 @@ def test_edges_sort_and_page(opened: Opened, run: Path) -> None:
     assert opened.texts("#edge-table tbody tr:first-child td:nth-child(2)") == ["26"]
 
 
+def test_edges_without_a_score_sort_last_and_page(context: Any, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    edges = pd.read_parquet(run / "network/edges.parquet")
+    for num_scored in (30, 0):
+        without_scores(edges, edges.index >= num_scored).to_parquet(folder / "network/edges.parquet")
+        write_report(folder, ReportConfig(), run="demo")
+        opened = Opened(context, folder / "report/index.html")
+        ranks = "#edge-table tbody tr td:nth-child(2)"
+        expected = [str(rank) for rank in range(1, num_scored + 1)] + ["–"] * 50
+        assert opened.texts(ranks) == expected[:25]
+        opened.page.click("#edge-table button:has-text('Next')")
+        assert opened.texts(ranks) == expected[25:50]
+        opened.page.click("#edge-table th button:has-text('Rank')")  # descending
+        assert opened.texts(ranks) == (expected[:num_scored][::-1] + ["–"] * 25)[:25]
+        opened.page.click("#edge-table tbody tr:first-child button.open")
+        assert "Learned sign" in opened.page.inner_text("#edge-table .detail")
+        assert opened.page.locator("#ego").count() == int(num_scored > 0)
+        opened.page.close()
+        assert opened.complaints == []
+
+
 def test_row_opens_its_evidence(opened: Opened, run: Path) -> None:
     page = opened.page
     edges = pd.read_parquet(run / "network/edges.parquet").sort_values("rank", ignore_index=True)
@@ -167,7 +189,7 @@ def test_gene_is_drawn_and_left_again(opened: Opened) -> None:
     assert page.input_value("#ego-gene") == first
     page.fill("#ego-gene", "NOTAGENE")
     page.press("#ego-gene", "Tab")
-    assert "NOTAGENE is not among the genes of the network" in page.inner_text("#ego")
+    assert "NOTAGENE is no gene with a scored edge on this page" in page.inner_text("#ego")
 
 
 def test_perturbation_is_chosen_and_redrawn(opened: Opened) -> None:

@@ -41,11 +41,11 @@ IndexArray = npt.NDArray[np.int64]
 def build_network(edges: pd.DataFrame, weights: Mapping[str, EdgeWeights], responses: Responses, settings: NetworkConfig) -> pd.DataFrame:
     """Table of all candidate edges, in their order.
 
-    `score` is |W| in standard errors in the fit that `settings.score` names, `rank` its place (1 is best; equal scores keep the order of the table),
-    `sign` and `effect` those of the same fit. `stability` is the share of bootstraps in which the edge is among the best 1 % with the same
-    sign (NaN without bootstraps). `identifiability`: `direct` where a perturbation hits the regulator; `indirect` where none does, but at least two
-    perturbations move its mRNA by at least 5 standard errors, so that the data hold variation of the regulator that is not its own intervention;
-    else `none`.
+    `score` is |W| in standard errors in the fit that `settings.score` names, `rank` its place (1 is best; equal scores keep the order of the table;
+    <NA> where the score is 0), `sign` and `effect` those of the same fit. `stability` is the share of bootstraps in which the edge is among the
+    best 1 % with the same sign (NaN without bootstraps). `identifiability`: `direct` where a perturbation hits the regulator; `indirect` where none
+    does, but at least two perturbations move its mRNA by at least 5 standard errors, so that the data hold variation of the regulator that is not
+    its own intervention; else `none`.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def build_network(edges: pd.DataFrame, weights: Mapping[str, EdgeWeights], respo
     num_hits_G = np.bincount(responses.links["target"].to_numpy(np.int64), minlength=len(place))
     boots = [weights[name] for name in sorted(weights) if name.startswith("boot")]
     table = edges.assign(
-        weight=weights["main"].weight, weight_no_prior=weights["noprior"].weight, score=score_C, rank=_ranks(score_C), sign=sign_C,
+        weight=weights["main"].weight, weight_no_prior=weights["noprior"].weight, score=score_C, sign=sign_C,
+        rank=pd.arrays.IntegerArray(_ranks(score_C).astype(np.int32), score_C == 0),
         effect=log2_effect(chosen.weight, responses.control_mean_G[source_C], responses.control_mean_G[target_C]),
         stability=edge_stability(sign_C, boots), identifiability=_identifiability(num_hits_G, responses)[source_C],
         num_perturbations=num_hits_G[source_C],

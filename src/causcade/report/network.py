@@ -10,7 +10,7 @@ import pandas as pd
 from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, codes, known, rounded
 
-__all__ = ["EDGE_COLUMNS", "gene_codes", "hubs", "neighbourhoods", "sign_counts", "table", "targeted_by"]
+__all__ = ["EDGE_COLUMNS", "best_first", "gene_codes", "hubs", "neighbourhoods", "sign_counts", "table", "targeted_by"]
 
 EDGE_COLUMNS = [
     "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "stability", "identifiability", "num_perturbations",
@@ -41,8 +41,14 @@ def targeted_by(artifacts: Artifacts) -> dict[str, list[str]] | None:
     return {str(gene): [str(name) for name in names] for gene, names in grouped}
 
 
+def best_first(edges: pd.DataFrame) -> pd.DataFrame:
+    """Sort by rank; edges without a score have none and follow, by |coexpression|."""
+    keys = pd.DataFrame({"rank": edges["rank"].astype("Float64"), "weak": -edges["coexpression"].abs()}).join(edges[["regulator", "target"]])
+    return edges.loc[keys.sort_values(list(keys.columns), kind="stable").index]
+
+
 def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_edges: int) -> dict[str, Any]:
-    """List the best `num_edges` edges, by column, with the evidence of each.
+    """List the best `num_edges` edges (see :func:`best_first`), by column, with the evidence of each.
 
     Parameters
     ----------
@@ -55,7 +61,7 @@ def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_
     num_edges
         Rows to show.
     """
-    best = edges.sort_values(["rank", "regulator", "target"], kind="stable").head(num_edges).reset_index(drop=True)
+    best = best_first(edges).head(num_edges).reset_index(drop=True)
     hit_by = targeted_by(artifacts)
     shown = sorted(set(best["regulator"].astype(str))) if hit_by else []
     extra = [name for name in best.columns if name not in EDGE_COLUMNS]
@@ -89,11 +95,11 @@ def _papers(artifacts: Artifacts, best: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def neighbourhoods(edges: pd.DataFrame, genes: dict[str, int]) -> dict[str, Any]:
-    """For each gene its best outgoing and incoming edges: what the drawing of a neighbourhood needs.
+    """For each gene its best outgoing and incoming edges, of those with a score: what the drawing of a neighbourhood needs.
 
     At most :data:`MAX_NEIGHBOUR_EDGES` edges are kept, best rank first, so that the page stays small at 14,142 genes.
     """
-    ordered = edges.sort_values(["rank", "regulator", "target"], kind="stable")
+    ordered = best_first(edges[edges["rank"].notna()])
     keep = (ordered.groupby("regulator", sort=False).cumcount() < NEIGHBOURS) | (ordered.groupby("target", sort=False).cumcount() < NEIGHBOURS)
     kept = ordered[keep]
     is_cut = len(kept) > MAX_NEIGHBOUR_EDGES

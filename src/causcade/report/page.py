@@ -111,7 +111,12 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
     flags = zip(*(panel[name].astype(bool) for name in ("is_tf", "is_rbp", "is_drug_target")), strict=True)
     data["flags"] = [tf + 2 * rbp + 4 * target for tf, rbp, target in flags]
     view["hubs"] = data["hubs"]
-    view["network"] = {"num_shown": min(settings.num_edges, len(edges)), "signs": network.sign_counts(edges), "is_cut": data["neighbours"]["is_cut"]}
+    view["network"] = {
+        "num_shown": min(settings.num_edges, len(edges)),
+        "num_scored": int(edges["rank"].notna().sum()),
+        "signs": network.sign_counts(edges),
+        "is_cut": data["neighbours"]["is_cut"],
+    }
     view["figures"] = figures
     return view, data
 

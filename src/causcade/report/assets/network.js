@@ -56,7 +56,7 @@ function edgeDetail(i) {
   const papers = e.papers[i];
   if (papers) pairs.push(["Literature of the curated sources", el("span", {}, papers.map((id) => el("a", { href: `https://pubmed.ncbi.nlm.nih.gov/${id}/`, rel: "noreferrer", class: "paper" }, `PMID ${id}`)))]);
   const list = el("dl", { class: "pairs" }, pairs.map(([name, value]) => el("div", {}, [el("dt", {}, name), el("dd", {}, value)])));
-  const neighbourhoods = [from, to].map((name) => el("button", { type: "button", class: "quiet", onclick: () => { showGene(DATA.genes.indexOf(name)); byId("ego").scrollIntoView({ block: "center" }); } }, `Neighbourhood of ${name}`));
+  const neighbourhoods = (byId("ego") ? [from, to] : []).map((name) => el("button", { type: "button", class: "quiet", onclick: () => { showGene(DATA.genes.indexOf(name)); byId("ego").scrollIntoView({ block: "center" }); } }, `Neighbourhood of ${name}`));
   return el("div", {}, [list, ...neighbourhoods]);
 }
 
@@ -75,7 +75,7 @@ function startEdges() {
   const sourcesOf = (i) => e.sources.levels[e.sources.codes[i]];
   const identifiabilityOf = (i) => e.identifiability.levels[e.identifiability.codes[i]];
   const columns = [
-    { ...column("rank", "Rank", "1 is the best of all candidates"), first: "ascending" },
+    { ...column("rank", "Rank", "1 is the best of all candidates; none where the score is 0"), first: "ascending" },
     { name: "regulator", words: "Regulator", value: (i) => gene(e.regulator[i]) },
     { name: "target", words: "Target", value: (i) => gene(e.target[i]) },
     { name: "sign", words: "Sign", value: (i) => e.sign[i], show: (i) => signMark(e.sign[i]) },
@@ -87,7 +87,7 @@ function startEdges() {
     { ...column("coexpression", "Coexpression r"), show: (i) => signed(e.coexpression[i]) },
     { name: "sources", words: "Sources", cls: "short", value: sourcesOf, show: (i) => sourcesOf(i).replaceAll(";", ", ") },
   ];
-  const table = makeTable(host, { caption: "Best edges of the network", columns, detail: edgeDetail, sort: { column: "rank", direction: "ascending" }, file: "edges.tsv" });
+  const table = makeTable(host, { caption: e.rank.some((rank) => rank !== null) ? "Best edges of the network" : "Candidate edges without a score", columns, detail: edgeDetail, sort: { column: "rank", direction: "ascending" }, file: "edges.tsv" });
   const filter = () => {
     const query = search.value.trim().toLowerCase();
     const parts = query.split(">").map((part) => part.trim());
@@ -136,6 +136,7 @@ function flagWords(code) {
 const visited = [];
 
 function showGene(code, remember = true) {
+  if (!byId("ego")) return;
   const n = DATA.neighbours;
   if (remember && visited[visited.length - 1] !== code) visited.push(code);
   byId("ego-back").disabled = visited.length < 2;
@@ -164,10 +165,11 @@ function showGene(code, remember = true) {
   outgoing.forEach((i, k) => root.append(box(width - node - 2, place(outgoing.length, k), n.target[i], i)));
   root.append(nodeShape(middle, centre, node, gene(code), { cls: "centre", height: tall, title: [gene(code), flagWords(code)].filter(Boolean).join(" – ") }));
   clear(byId("ego")).append(root);
-  if (!incoming.length && !outgoing.length) byId("ego").append(el("p", { class: "absent" }, `${gene(code)} has no signed edge among those kept on this page.`));
+  if (!incoming.length && !outgoing.length) byId("ego").append(el("p", { class: "absent" }, `${gene(code)} has no edge with a score among those kept on this page.`));
 }
 
 function startNeighbourhood() {
+  if (!byId("ego")) return;
   const input = byId("ego-gene");
   const n = DATA.neighbours;
   const inNetwork = [...new Set([...n.regulator, ...n.target])].sort((a, b) => gene(a).localeCompare(gene(b), "en"));
@@ -176,7 +178,7 @@ function startNeighbourhood() {
   input.addEventListener("change", () => {
     const code = known.get(input.value.trim().toLowerCase());
     if (code !== undefined) showGene(code);
-    else clear(byId("ego")).append(el("p", { class: "absent" }, `${input.value.trim() || "That"} is not among the genes of the network. Choose one from the list.`));
+    else clear(byId("ego")).append(el("p", { class: "absent" }, `${input.value.trim() || "That"} is no gene with a scored edge on this page. Choose one from the list.`));
   });
   byId("ego-back").addEventListener("click", () => { visited.pop(); showGene(visited[visited.length - 1], false); });
   if (n.regulator.length) showGene(n.regulator[0]);

@@ -57,7 +57,7 @@ function drawCascade(name, entry) {
   }
   root.append(nodeShape(left(0), middle, node, name, { cls: "centre", title: name }));
   layers.forEach((list, layer) => list.forEach((d, k) => root.append(nodeShape(left(layer + 1), y(layer, k), node, gene(d.code), { cls: d.effect > 0 ? "up" : d.effect < 0 ? "down" : "", note: `${d.effect > 0 ? "▲" : d.effect < 0 ? "▼" : ""} ${signed(d.effect)}`,
-    title: `${gene(d.code)}: ${signed(d.effect)} (log1p CP10k)${layer === 0 && d.seen === 0 ? ", its own mRNA was not seen to move" : ""}`, onclick: () => { showGene(d.code); byId("ego").scrollIntoView({ block: "center" }); } }))));
+    title: `${gene(d.code)}: ${signed(d.effect)} (log1p CP10k)${layer === 0 && d.seen === 0 ? ", its own mRNA was not seen to move" : ""}`, onclick: () => { if (!byId("ego")) return; showGene(d.code); byId("ego").scrollIntoView({ block: "center" }); } }))));
   return el("figure", {}, [el("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": "Cascade, drawing" }, root), el("figcaption", {}, [el("strong", {}, "Cascade by hop."),
     " Numbers below genes are what reaches them at that hop (log1p CP10k; ▲ up, ▼ down). Lines are edges of the network between shown genes: ", el("span", { class: "act" }, "blue arrows"), " activate, ", el("span", { class: "rep" }, "orange bars"),
     ` repress. At most ${PER_LAYER} genes a hop; a gene without a line is reached through genes that are not shown.`])]);
