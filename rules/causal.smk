@@ -1,14 +1,8 @@
 """The causal module: one job per fit."""
 
-from causcade.fits import fit_names, settings_of_fit
+from causcade.fits import fit_names
 
 FITS = fit_names(CONFIG.causal)
-
-
-def settings_of_this_fit(wildcards):
-    """What decides one fit; how many nulls or bootstraps there are does not."""
-    found = settings_of("causal", "seed", "backend")
-    return {**found, "causal": settings_of_fit(wildcards.fit, found["causal"])}
 
 
 rule causal:

@@ -5,6 +5,7 @@ import sys
 
 from causcade.code_digest import code_digest
 from causcade.errors import ConfigError
+from causcade.fits import settings_of_fit
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.validation import load_config, resource_files
@@ -54,6 +55,12 @@ def settings_of(*sections):
             value = value[key]
         found[name] = value
     return found
+
+
+def settings_of_this_fit(wildcards):
+    """What decides one fit; how many nulls or bootstraps there are does not."""
+    found = settings_of("causal", "seed", "backend")
+    return {**found, "causal": settings_of_fit(wildcards.fit, found["causal"])}
 
 
 def per_plate(pattern):
