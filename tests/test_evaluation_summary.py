@@ -21,6 +21,21 @@ def verdicts_of(inputs, *, reference="truth", settings=SETTINGS):
     return summary, {one["key"]: one for one in summary["verdicts"] if one["reference"] in (reference, None)}
 
 
+@pytest.mark.parametrize("num", [1, 2, 3])
+def test_a_verdict_on_a_null_says_how_many_draws_there_were(num):
+    inputs = draw_case()
+    rng = np.random.default_rng(0)
+    scores = {name: score for name, score in inputs.scores.items() if "edge_null" not in name}
+    scores |= {f"edge_null{i}": rng.normal(size=len(inputs.candidate_edges)) for i in range(num)}
+    summary, verdicts = verdicts_of(dataclasses.replace(inputs, scores=scores), settings=EvaluationConfig(bootstrap=20, hubs=10))
+    words = "one draw" if num == 1 else f"best of {num} draws"
+    assert f"beats its edge null (responses permuted gene by gene), {words}: AUROC" in verdicts["edge_null"]["sentence"]
+    assert {found["num_draws"] for found in verdicts["edge_null"]["numbers"].values()} == {num}
+    assert f"({words})" in summary["headline"]["sentence"]
+    assert "draw" not in verdicts["coexpression"]["sentence"]
+    assert "num_draws" not in verdicts["coexpression"]["numbers"]["auprc"]
+
+
 def test_a_true_network_beats_everything_and_says_by_how_much():
     inputs = draw_case()
     tables = evaluate(inputs, settings=SETTINGS, seed=0)
@@ -37,7 +52,7 @@ def test_a_true_network_beats_everything_and_says_by_how_much():
     assert "the causal ranking beats coexpression" in verdicts["coexpression"]["sentence"]
     assert summary["headline"]["is_result"] is True
     assert summary["headline"]["reference"] == "truth"
-    assert summary["headline"]["sentence"].endswith("The edge null does not reach this.")
+    assert summary["headline"]["sentence"].endswith("The edge null (best of 2 draws) does not reach this.")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,7 +92,8 @@ def test_one_metric_alone_is_not_enough():
     auroc = verdicts["edge_null"]["numbers"]["auroc"]
     assert summary["headline"]["is_result"] is False
     assert summary["headline"]["sentence"].endswith(
-        f"It is above its edge null in AUPRC but not clearly in AUROC ({auroc['causal']:.3f} against {auroc['other']:.3f}). {NOT_A_RESULT}"
+        f"It is above its edge null (best of 2 draws) in AUPRC but not clearly in AUROC ({auroc['causal']:.3f} against {auroc['other']:.3f}). "
+        f"{NOT_A_RESULT}"
     )
 
 

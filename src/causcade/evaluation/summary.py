@@ -12,7 +12,16 @@ import pandas as pd
 
 from causcade.evaluation.comparison import CONSTANT_NOTE, Comparison
 from causcade.evaluation.edges import Reference
-from causcade.evaluation.verdicts import METRIC_WORDS, NOT_A_RESULT, OPPONENTS, held_out_verdict, hub_verdict, lost_metrics, ranking_verdict
+from causcade.evaluation.verdicts import (
+    METRIC_WORDS,
+    NOT_A_RESULT,
+    OPPONENTS,
+    held_out_verdict,
+    hub_verdict,
+    lost_metrics,
+    num_draws,
+    ranking_verdict,
+)
 
 __all__ = ["build_summary"]
 
@@ -60,14 +69,15 @@ def _null_words(verdict: dict[str, Any]) -> str:
     if verdict["answer"] == "not testable":
         return "No edge null stands beside it, so this is not yet a result."
     lost = lost_metrics(verdict["numbers"])
+    draws = num_draws(verdict["numbers"])
     if not lost:
-        return "The edge null does not reach this."
+        return f"The edge null ({draws}) does not reach this."
     if len(lost) == len(verdict["numbers"]):
-        return f"The edge null reaches this as well. {NOT_A_RESULT}"
+        return f"The edge null ({draws}) reaches this as well. {NOT_A_RESULT}"
     won = [METRIC_WORDS[metric] for metric in verdict["numbers"] if metric not in lost]
     found = verdict["numbers"][lost[0]]
     return (
-        f"It is above its edge null in {won[0]} but not clearly in {METRIC_WORDS[lost[0]]} "
+        f"It is above its edge null ({draws}) in {won[0]} but not clearly in {METRIC_WORDS[lost[0]]} "
         f"({found['causal']:.3f} against {found['other']:.3f}). {NOT_A_RESULT}"
     )
 

@@ -2,8 +2,9 @@
 
 A ranking is compared on the edges that no curated source lists. The answer is "yes" only if the lower end of the 95 % interval of the difference is
 above 0 for both AUROC and AUPRC; differences are taken resampling by resampling, on the same resampled targets (without resamplings, the difference
-itself has to be above 0, and the sentence says that there is no interval). Among several nulls, the best one of each metric counts. A score that the
-edge null reaches as well is declared not a result.
+itself has to be above 0, and the sentence says that there is no interval). Among several draws of a null, the best one of each metric counts, and the
+sentence says out of how many: the interval covers the resampling of genes, not the spread between draws. A score that the edge null reaches as well
+is declared not a result.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from causcade.evaluation.comparison import INTERVAL_METRICS, Comparison
 from causcade.evaluation.rankings import is_null
 from causcade.evaluation.resampling import interval
 
-__all__ = ["METRIC_WORDS", "NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_verdict", "hub_verdict", "lost_metrics", "ranking_verdict"]
+__all__ = ["METRIC_WORDS", "NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_verdict", "hub_verdict", "lost_metrics", "num_draws", "ranking_verdict"]
 
 NOT_A_RESULT = "A score that its edge null also reaches is not a result."
 METRIC_WORDS = {"auroc": "AUROC", "auprc": "AUPRC"}
@@ -63,7 +64,8 @@ def _difference(comparison: Comparison, reference: str, rivals: Sequence[str], m
     draws = [comparison.draws.get((reference, name, "no_prior", metric)) for name in ("causal", best)]
     limits = None if draws[0] is None or draws[1] is None else interval(draws[0] - draws[1])
     low, high = limits or (None, None)
-    return {"causal": causal, "opponent": best, "other": defined[best], "difference": causal - defined[best], "low": low, "high": high}
+    found = {"causal": causal, "opponent": best, "other": defined[best], "difference": causal - defined[best], "low": low, "high": high}
+    return found | {"num_draws": len(defined)} if is_null(best) else found
 
 
 def _is_beaten(found: dict[str, Any]) -> bool:
@@ -73,6 +75,12 @@ def _is_beaten(found: dict[str, Any]) -> bool:
 def lost_metrics(numbers: dict[str, Any]) -> list[str]:
     """Metrics in which the causal ranking does not beat its opponent, from the `numbers` of a verdict."""
     return [metric for metric, found in numbers.items() if not _is_beaten(found)]
+
+
+def num_draws(numbers: dict[str, Any]) -> str:
+    """Words on how many draws of a null were compared, from the `numbers` of a verdict; empty for any other opponent."""
+    num = max((found.get("num_draws", 0) for found in numbers.values()), default=0)
+    return f"best of {num} draws" if num > 1 else "one draw" if num else ""
 
 
 def _words(metric: str, found: dict[str, Any]) -> str:
@@ -97,7 +105,8 @@ def ranking_verdict(comparison: Comparison, reference: str, opponent: Opponent, 
     Returns
     -------
     dict
-        key, reference, question, answer, sentence, numbers (by metric: causal, opponent, other, difference, low, high).
+        key, reference, question, answer, sentence, numbers (by metric: causal, opponent, other, difference, low, high; for a null also
+        num_draws).
     """
     verdict = {"key": opponent.key, "reference": reference, "question": f"Does the causal ranking beat {opponent.words} on {reference}?"}
     rivals = opponent.members(names)
@@ -108,8 +117,9 @@ def ranking_verdict(comparison: Comparison, reference: str, opponent: Opponent, 
         sentence = f"On {reference}, whether the causal ranking beats {opponent.words} cannot be told: {why}."
         return verdict | {"answer": "not testable", "sentence": sentence, "numbers": {}}
     lost = [METRIC_WORDS[metric] for metric in lost_metrics(numbers)]
+    words = ", ".join(filter(None, (opponent.words, num_draws(numbers))))
     sentence = (
-        f"On {reference}, without curated edges, the causal ranking {'does not beat' if lost else 'beats'} {opponent.words}: "
+        f"On {reference}, without curated edges, the causal ranking {'does not beat' if lost else 'beats'} {words}: "
         f"{'; '.join(_words(metric, found) for metric, found in numbers.items())}"
     )
     sentence += f"; it fails on {lost[0]}." if len(lost) == 1 else "."
