@@ -128,6 +128,10 @@ class Maker:
             "num_regulators": self.edges["regulator"].nunique(), "num_targets": n, "regulators_per_target": {"median": 10, "max": 14},
         })  # fmt: skip
         listed = self.edges[curated].reset_index(drop=True)
+        self.table("targets.parquet", {
+            "perturbation": [drug for drug in self.drugs for _ in self.targets[drug]],
+            "target": [gene for drug in self.drugs for gene in self.targets[drug]], "sign": -1, "source": "drug_targets",
+        })  # fmt: skip
         self.table("resources/prior_edges.parquet", {
             "regulator": listed["regulator"], "target": listed["target"], "sign": listed["prior_sign"], "sources": "collectri", "confidence": 0.7,
             "literature": "12345678;23456789", "num_positive": 1, "num_negative": 0,

@@ -158,6 +158,43 @@ def test_summary_counts_what_the_artifacts_hold(run: Path, page: Page) -> None:
     assert "The 25 answers of the table in sentences" in words
 
 
+def shift(folder: Path, **values: float) -> Page:
+    """The page where the rankings have other scores in the edges whose regulator none hits (`metric__ranking`, on truth)."""
+    path = folder / "evaluation/metrics.parquet"
+    table = pd.read_parquet(path)
+    for name, value in values.items():
+        metric, ranking = name.split("__")
+        is_row = (table["reference"] == "truth") & (table["subset"] == "no_prior_source_not_hit") & (table["metric"] == metric)
+        table.loc[is_row & (table["ranking"] == ranking), "value"] = value
+    table.to_parquet(path)
+    return Page(build_report(folder, ReportConfig(), run="demo"))
+
+
+def test_edges_that_none_hits_are_said_to_be_no_better_than_coexpression_where_they_are_not(copy: Path) -> None:
+    words = shift(copy, auroc__causal=0.552, auroc__coexpression=0.726, auprc__causal=0.02, auprc__coexpression=0.01).text("summary")
+    numbers = "AUROC 0.552 against 0.726, AUPRC 0.0200 against 0.0100."
+    assert f"Against planted truth of the simulation, the causal ranking is not better than coexpression (better in AUPRC alone): {numbers}" in words
+    assert "Do not trust the rank of such an edge." in words
+    assert "Better than coexpression in both on STRING physical links, Complex Portal, hu.MAP 2.0, Reactome." in words
+
+
+def test_edges_that_none_hits_are_said_to_be_better_only_above_coexpression_and_nulls(copy: Path) -> None:
+    words = shift(copy).text("summary")
+    assert "the causal ranking is better than coexpression: AUROC" in words
+    assert "Do not trust the rank" not in words
+    assert "a small difference means nothing" in words
+    words = shift(copy, auroc__edge_null1=0.99).text("summary")
+    assert "The best null reaches AUROC 0.990" in words
+    assert "Do not trust the rank of such an edge." in words
+
+
+def test_edges_that_none_hits_are_not_trusted_where_nothing_can_check_them(copy: Path) -> None:
+    path = copy / "evaluation/metrics.parquet"
+    table = pd.read_parquet(path)
+    table.assign(value=table["value"].mask(table["ranking"] == "causal")).to_parquet(path)
+    assert "nothing in this run can check the ranks: do not trust" in Page(build_report(copy, ReportConfig(), run="demo")).text("summary")
+
+
 def test_verdicts_are_marked_by_their_first_word() -> None:
     answers = {
         True: "yes",

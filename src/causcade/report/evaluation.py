@@ -9,7 +9,7 @@ import pandas as pd
 from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, known, rounded
 
-__all__ = ["METRIC_WORDS", "RANKING_WORDS", "REFERENCE_WORDS", "evaluation", "held_out"]
+__all__ = ["METRIC_WORDS", "RANKING_WORDS", "REFERENCE_WORDS", "evaluation", "held_out", "not_hit"]
 
 REFERENCE_WORDS = {
     "truth": "planted truth of the simulation",
@@ -46,6 +46,7 @@ RANKING_WORDS = {
     "edge_null": "responses permuted gene by gene",
     "label_null": "perturbation labels permuted",
 }
+NOT_HIT_METRICS = ["auroc", "auprc"]
 RANKING_ORDER = list(RANKING_WORDS)
 
 
@@ -120,6 +121,31 @@ def _gains(artifacts: Artifacts) -> list[dict[str, Any]]:
     shown = {name: known(found[name]) for name in ("reference", "subset", "metric")}
     values = {name: rounded(found[name]) for name in numbers}
     return [{**{name: shown[name][row] for name in shown}, **{name: values[name][row] for name in numbers}} for row in range(len(found))]
+
+
+def not_hit(artifacts: Artifacts) -> dict[str, Any] | None:
+    """How the edges fare whose regulator no perturbation hits: causal ranking, coexpression and the best null, on each reference.
+
+    The first reference that can judge them leads. The causal ranking counts as better only if it is so in AUROC and in AUPRC; this subset has no
+    intervals. None where nothing can judge them.
+    """
+    metrics = artifacts.table("evaluation/metrics.parquet", ["reference", "ranking", "subset", "metric", "value"])
+    if metrics is None:
+        return None
+    part = metrics[(metrics["subset"] == "no_prior_source_not_hit") & metrics["metric"].isin(NOT_HIT_METRICS) & metrics["value"].notna()]
+    part = part.astype({"reference": str, "ranking": str, "metric": str, "value": float})
+    rows = []
+    for reference in _ordered(set(part["reference"]), list(REFERENCE_WORDS)):
+        values = part[part["reference"] == reference].pivot(index="ranking", columns="metric", values="value").reindex(columns=NOT_HIT_METRICS)
+        if {"causal", "coexpression"} <= set(values.dropna().index):
+            nulls = values[[bool(family_style(name)["is_null"]) for name in values.index]]
+            causal, coexpression, null = values.loc["causal"], values.loc["coexpression"], nulls.max()
+            better = [METRIC_WORDS[name] for name in NOT_HIT_METRICS if causal[name] > coexpression[name]]
+            above = bool((causal > null).all()) if null.notna().all() else None
+            numbers = [[METRIC_WORDS[name], causal[name], coexpression[name], null[name]] for name in NOT_HIT_METRICS]
+            rows.append({"reference": REFERENCE_WORDS.get(reference, reference), "better": better, "above_nulls": above, "numbers": numbers,
+                         "is_better": len(better) == len(NOT_HIT_METRICS)})  # fmt: skip
+    return {"lead": rows[0], "others": rows[1:]} if rows else None
 
 
 def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, Any]] | None:
