@@ -476,3 +476,13 @@ def test_thinning_keeps_both_ends(num: int, most: int) -> None:
     if num:
         assert (rows[0], rows[-1]) == (0, num - 1)
     assert (np.diff(rows) > 0).all()
+
+
+def test_warnings_of_the_check_are_on_the_page(run):
+    path = run / "check.json"
+    kept = path.read_text() if path.exists() else None
+    path.write_text(json.dumps({"warnings": ["plate p1: no control cells of line <b>"]}))
+    try:
+        assert "plate p1: no control cells of line &lt;b&gt;" in build_report(run, ReportConfig(), run="small")
+    finally:
+        path.unlink() if kept is None else path.write_text(kept)

@@ -12,6 +12,7 @@ import pandas as pd
 from causcade.causal import read_weights
 from causcade.evaluation.rankings import Responses, name_rankings
 from causcade.evaluation.stage import EvaluationInputs
+from causcade.files import read_parquet
 from causcade.responses import aggregate, read_responses
 
 __all__ = ["read_inputs"]
@@ -40,7 +41,7 @@ def read_inputs(
     """
     import zarr
 
-    tables = {name: pd.read_parquet(path) for name, path in paths.items() if name != "coexpression"}
+    tables = {name: read_parquet(path) for name, path in paths.items() if name != "coexpression"}
     panel, edges = tables["panel"], tables["edges"]
     effects = aggregate(read_responses(*plates, tables["targets"]))
     place = pd.Index(panel["gene"])
@@ -63,5 +64,5 @@ def read_inputs(
             error_DG=effects.se_DG.astype(np.float64),
         ),
         truth_edges=tables.get("truth"),
-        held_out={fit: pd.read_parquet(path) for fit, path in held_out.items()},
+        held_out={fit: read_parquet(path) for fit, path in held_out.items()},
     )

@@ -51,7 +51,8 @@ def quality(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | N
             figures[f"quality-{metric}"] = charts.steps(title, x=label, y="cells", histograms=histograms, log_x=log)
             names.append(f"quality-{metric}")
     rows = [{"plate": plate, **value} for plate, value in sorted(plates.items())]
-    return {"rows": rows, "reasons": reasons, "figures": names}
+    warnings = (artifacts.json("check.json") or {}).get("warnings", [])
+    return {"rows": rows, "reasons": reasons, "figures": names, "warnings": warnings}
 
 
 def panel(artifacts: Artifacts, genes: pd.DataFrame, figures: dict[str, Any]) -> dict[str, Any]:
