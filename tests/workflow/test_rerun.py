@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 NUM_FITS = 2 + 1 + 1 + 1 + 2
 # Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
 ONE_PLATE = {
-    **dict.fromkeys(["check_plate", "check", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask"], 1),
+    **dict.fromkeys(
+        ["check_plate", "check", "check_settings", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask"], 1
+    ),
     **dict.fromkeys(["embedding", "embedding_map", "basal_baseline", "conditions", "network", "evaluation", "cascades", "manifest", "report"], 1),
     "causal": NUM_FITS,
 }
