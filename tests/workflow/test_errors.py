@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from workflow.conftest import make_checkout
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("interruption")]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from workflow.conftest import SIMULATION, write_plates
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 NUM_FITS = 2 + 1 + 1 + 1 + 2
 # Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
