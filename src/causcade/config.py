@@ -124,7 +124,14 @@ class QualityConfig(Section):
 class PanelConfig(Section):
     """The genes that the network is about."""
 
-    num_hvg: Count = Field(default=9000, description="Highly variable genes taken by consensus over plates.")
+    num_genes: Annotated[int, Field(ge=2)] | None = Field(
+        default=14_142,
+        description="Size that highly variable genes fill the panel up to; genes of the other sources always enter. Null: `num_hvg` of them enter.",
+    )
+    num_hvg: Count = Field(default=9000, description="Highly variable genes that each plate votes for.")
+    flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
+        default="seurat", description="How variability is ranked, as in scanpy and rapids-singlecell; seurat_v3 takes raw counts."
+    )
     vote_cells: Positive = Field(default=100_000, description="Most cells of a plate on which variability is ranked; a seeded sample beyond.")
     min_cells: Positive = Field(default=20, description="Fewest cells, over the plates that vote, that express a gene of the panel.")
     sources: list[Literal["hvg", "tfs", "rbps", "hallmarks", "drug_targets"]] = Field(
@@ -150,6 +157,17 @@ class CoexpressionConfig(Section):
     """Residual coexpression."""
 
     partners: Positive = Field(default=100, description="Partners kept per gene, by |r|.")
+    shard_cells: Positive = Field(
+        default=2_000_000, description="Plates of more cells are measured in shards of about so many, one job each; changes no result."
+    )
+    precision: Literal["float32", "tf32", "fp16_split", "fp16"] = Field(
+        default="float32",
+        description="Numbers that a GPU multiplies; largest error of r 1e-6, 3e-4, 1e-5 and 6e-5 (docs/performance.md). A CPU takes float32.",
+    )
+    per_line: bool = Field(
+        default=False,
+        description="Also one matrix per cell line, from sums kept per line: 8 bytes x genes^2 / 2 for each line and plate (0.8 GB at 14,142 genes).",
+    )
 
 
 class MaskConfig(Section):

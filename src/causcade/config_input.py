@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-__all__ = ["KINDS", "ColumnSource", "ColumnsConfig", "ControlWhere", "InputConfig", "PerturbationConfig", "Positive", "Section", "types_of"]
+__all__ = [
+    "KINDS",
+    "ColumnSource",
+    "ColumnsConfig",
+    "ControlWhere",
+    "InputConfig",
+    "ObsTable",
+    "PerturbationConfig",
+    "Positive",
+    "Section",
+    "types_of",
+]
 
 KINDS = ("drug", "knockout", "crispri", "crispra")
 
@@ -90,9 +101,26 @@ class ColumnsConfig(Section):
     )
 
 
+class ObsTable(Section):
+    """A table of further obs columns, for formats that hold counts and barcodes only, or for facts about wells and lines."""
+
+    path: str = Field(description="tsv, csv or parquet; `{plate}` in it stands for the name of the plate.")
+    key: str | None = Field(default=None, description="Column of the table that names the cells (or what `of` names); null: its first column.")
+    of: str | None = Field(default=None, description="obs column that the key is looked up for, such as `sample`; null: the names of the cells.")
+
+
 class InputConfig(Section):
     """How to read the cells."""
 
+    format: Literal["auto", "anndata", "tenx_h5", "mtx", "tahoe_parquet"] = Field(
+        default="auto",
+        description="anndata (h5ad or zarr), tenx_h5, mtx (folder of 10x or Parse) or tahoe_parquet (file or folder); auto tells it from the file.",
+    )
+    tables: list[ObsTable] = Field(default=[], description="Tables joined to obs, each `{path, key, of}`.")
+    gene_table: str | None = Field(
+        default=None, description="Table of the gene tokens of Tahoe parquet files (token_id, ensembl_id, gene_symbol); tahoe_parquet needs it."
+    )
+    genome: str | None = Field(default=None, description="Genome to take from a 10x h5 file of several; null: the only one.")
     layer: str | None = Field(default=None, description="Layer that holds the raw counts; null reads `X`.")
     gene_id: str | None = Field(
         default=None,
