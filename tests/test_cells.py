@@ -1,6 +1,9 @@
 """The cell store: written in one step, read by plain anndata, the same counts whatever their size."""
 
+import importlib.util
+import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +32,8 @@ def write(path, counts, block=5, largest=None):
     num_cells, num_genes = counts.shape
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     obs = pd.DataFrame(
-        {"total_counts": total, "well": [f"w{i % 3}" for i in range(num_cells)]}, index=pd.Index([f"c{i}" for i in range(num_cells)], name="cell")
+        {"total_counts": total, "well": [f"w{i % 3}" for i in range(num_cells)], "line": pd.Categorical(["A"] * num_cells)},
+        index=pd.Index([f"c{i}" for i in range(num_cells)], name="cell"),
     )
     var = pd.DataFrame({"gene": [f"S{i}" for i in range(num_genes)]}, index=pd.Index([f"G{i}" for i in range(num_genes)], name="gene_id"))
     blocks = (counts[start : start + block] for start in range(0, num_cells, block))
@@ -69,7 +74,7 @@ def test_log_normalise_does_not_depend_on_type_or_company(seed, kind, num_cells)
 
 
 @given(num_cells=st.integers(0, 12), seed=st.integers(0, 99), chunk=st.integers(1, 40), shard=st.integers(1, 4), block=st.integers(1, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_counts_come_back_whatever_the_chunks(tmp_path_factory, num_cells, seed, chunk, shard, block):
     counts = draw_counts(num_cells, seed)
     with pytest.MonkeyPatch.context() as patch:
@@ -91,10 +96,14 @@ def test_large_counts_are_stored_wider_with_no_loss(tmp_path, largest, kind):
     assert anndata.read_zarr(path).X.toarray().astype(np.int64).tolist() == counts.toarray().tolist()
 
 
-def test_more_genes_than_16_bits_number(tmp_path):
-    counts = sp.csr_matrix(([1, 2], ([0, 1], [65_536, 3])), shape=(2, 65_537))
-    _, found = read(write(tmp_path / "p.zarr", counts))
+@pytest.mark.parametrize(("num_genes", "kind"), [(65_535, "uint16"), (65_536, "uint32"), (65_537, "uint32")])
+def test_more_genes_than_16_bits_number(tmp_path, num_genes, kind):
+    counts = sp.csr_matrix(([1, 2], ([0, 1], [num_genes - 1, 3])), shape=(2, num_genes))
+    path = write(tmp_path / "p.zarr", counts)
+    _, found = read(path)
     assert (found != counts).nnz == 0
+    assert zarr.open_group(path, mode="r")["X/indices"].dtype == np.dtype(kind)
+    assert (counts != anndata.read_zarr(path).X).nnz == 0
 
 
 def test_plain_anndata_reads_the_store(tmp_path):
@@ -182,6 +191,134 @@ def test_a_wrong_announcement_is_a_defect_and_leaves_nothing(tmp_path):
     with pytest.raises(AssertionError, match="announced 5 non-zero counts, wrote 1"):
         write_store(tmp_path / "p.zarr", obs, var, iter([sp.csr_matrix(np.ones((1, 1)))]), num_nonzero=5, largest=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(params=["zarrs", "zarr"])
+def pipeline(request, monkeypatch):
+    """Both ways to decode a chunk."""
+    if request.param == "zarr":
+        monkeypatch.setattr(cells.importlib.util, "find_spec", lambda name: None)
+    elif importlib.util.find_spec("zarrs") is None:
+        pytest.skip("zarrs is not installed")
+    return request.param
+
+
+def large_store(path, monkeypatch, num_cells=200):
+    """A store of many chunks in several shards."""
+    monkeypatch.setattr(cells, "CHUNK_ELEMENTS", 64)
+    monkeypatch.setattr(cells, "CHUNKS_PER_SHARD", 4)
+    return write(path, draw_counts(num_cells))
+
+
+def test_chunks_are_decoded_by_zarrs_where_it_is_installed_and_mean_the_same(tmp_path, monkeypatch):
+    zarrs = pytest.importorskip("zarrs")
+    path = large_store(tmp_path / "p.zarr", monkeypatch)
+    with CellStore(path) as store:
+        assert isinstance(store._arrays[0][0]._async_array.codec_pipeline, zarrs.ZarrsCodecPipeline)
+        assert store._arrays[0][0]._async_array.codec_pipeline.impl is not None
+    _, fast = read(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cells.importlib.util, "find_spec", lambda name: None)
+        with CellStore(path) as store:
+            assert not isinstance(store._arrays[0][0]._async_array.codec_pipeline, zarrs.ZarrsCodecPipeline)
+        _, plain = read(path)
+        other = large_store(tmp_path / "other.zarr", patch)
+    for found in (plain, read(other)[1]):  # written and read either way
+        assert found.dtype == fast.dtype
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(fast, part))
+    assert zarr.config.get("codec_pipeline.path") != "zarrs.ZarrsCodecPipeline"  # only our own arrays are touched
+
+
+def test_zarrs_gets_the_threads_of_the_job(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with cells.chunk_codecs():
+        assert zarr.config.get("threading.max_workers") == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["X/data", "X/indices", "X/indptr", "obs/total_counts", "obs/cell", "obs/line/codes", "obs/well", "var/gene", "var/num_cells"]
+)
+def test_a_missing_file_is_an_error_not_zeros(tmp_path, monkeypatch, name):
+    path = large_store(tmp_path / "p.zarr", monkeypatch)
+    victim = sorted(file for file in (path / name / "c").rglob("*") if file.is_file())[-1]
+    victim.unlink()
+    with pytest.raises(InputError) as error:
+        CellStore(path)
+    assert str(error.value) == (
+        f"{path}: expected a whole cell store, found no file for a part of {name}. Delete the folder and run again: the plate is stored anew."
+    )
+
+
+@pytest.mark.parametrize("name", ["data", "indices"])
+def test_a_file_that_vanishes_while_it_is_read_is_an_error_not_zeros(tmp_path, monkeypatch, pipeline, name):
+    path = large_store(tmp_path / "p.zarr", monkeypatch)
+    with CellStore(path) as store:
+        (path / "X" / name / "c" / "1").unlink()
+        with pytest.raises(InputError, match=r"found no counts for some of cells \d+ to \d+ \(a missing chunk\)\. Delete the folder and run again"):
+            list(store.iter_counts(7))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["X/data", "X/indices", "X/indptr", "obs/total_counts", "obs/line/codes", "obs/well", "var/num_cells"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "empty"])
+def test_a_damaged_file_is_an_error_not_other_counts(tmp_path, monkeypatch, pipeline, name, harm):
+    path = large_store(tmp_path / "p.zarr", monkeypatch)
+    for victim in [file for file in (path / name / "c").rglob("*") if file.is_file()]:
+        whole = victim.read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 3] ^= 0x10
+        victim.write_bytes({"flip": content, "truncate": whole[: len(whole) // 3], "empty": b""}[harm])
+        with pytest.raises(InputError, match=r"p\.zarr: expected a whole cell store, found "), CellStore(path) as store:
+            list(store.iter_counts(7))
+        victim.write_bytes(whole)
+    assert (read(path)[1] != draw_counts(200)).nnz == 0
+
+
+def test_row_pointers_of_another_store(tmp_path, monkeypatch):
+    path, other = large_store(tmp_path / "p.zarr", monkeypatch), write(tmp_path / "other.zarr", draw_counts(200, seed=1))
+    shutil.copytree(other / "X" / "indptr", path / "X" / "indptr", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="found row pointers that do not fit the cells or the counts"):
+        CellStore(path)
+
+
+def test_no_store_at_all(tmp_path):
+    with pytest.raises(InputError, match="expected a whole cell store"):
+        CellStore(tmp_path / "absent.zarr")
+
+
+def test_cells_that_express_a_gene_are_counted(tmp_path):
+    counts = draw_counts()
+    path = write(tmp_path / "p.zarr", counts)
+    with CellStore(path) as store:
+        assert store.var["num_cells"].dtype == np.int64
+        assert store.var["num_cells"].tolist() == np.count_nonzero(counts.toarray(), axis=0).tolist()
+    assert write(tmp_path / "none.zarr", draw_counts(0)).is_dir()
+    assert CellStore(tmp_path / "none.zarr").var["num_cells"].tolist() == [0] * NUM_GENES
+
+
+@given(seed=st.integers(0, 99), chunk=st.integers(1, 30), block=st.integers(1, 9), data=st.data())
+@settings(max_examples=10, deadline=None)
+def test_any_two_readers_of_one_store_do_not_disturb_each_other(tmp_path_factory, seed, chunk, block, data):
+    counts = draw_counts(20, seed)
+    rows = np.flatnonzero(data.draw(st.lists(st.booleans(), min_size=20, max_size=20)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "CHUNK_ELEMENTS", chunk)
+        store = CellStore(write(tmp_path_factory.mktemp("store") / "p.zarr", counts))
+    found = list(itertools.zip_longest(store.iter_counts(block), store.iter_counts(block, rows)))
+    for side, wanted in ((0, np.arange(20)), (1, rows)):
+        pairs = [pair[side] for pair in found if pair[side] is not None]
+        assert [int(row) for part, _ in pairs for row in part] == wanted.tolist()
+        for part, values in pairs:
+            np.testing.assert_array_equal(values.toarray(), counts.toarray()[part])
+            assert values.has_sorted_indices
+            assert values.indices.dtype == np.int32
+
+
+def test_a_zero_among_the_entries_is_a_defect(tmp_path):
+    counts = sp.csr_matrix((np.array([1, 0]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
+    with pytest.raises(AssertionError, match="expected counts from 1 among the stored entries, found 0"):
+        write(tmp_path / "p.zarr", counts)
 
 
 WRITER = """

@@ -16,7 +16,7 @@ from pathlib import Path
 from causcade import __version__
 from causcade.errors import CauscadeError
 
-__all__ = ["EXIT_USER_ERROR", "Progress", "job_log", "set_num_threads"]
+__all__ = ["EXIT_USER_ERROR", "Progress", "job_log", "num_threads", "set_num_threads"]
 
 EXIT_USER_ERROR = 2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -78,6 +78,12 @@ def set_num_threads(threads: int) -> None:
     threadpool_limits(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
+
+
+def num_threads() -> int:
+    """Number of threads that this process was given (:func:`set_num_threads`, or `OMP_NUM_THREADS`), else all processors."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) > 0 else os.cpu_count() or 1
 
 
 class Progress:
