@@ -37,3 +37,8 @@ rule all:
         summary=rules.evaluation.output.summary,
         cascades=rules.cascades.output.summary,
         manifest=rules.manifest.output.manifest,
+        lines=(
+            [rules.coexpression_lines.output.lines]
+            if CONFIG.coexpression.per_line
+            else []
+        ),

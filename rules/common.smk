@@ -8,6 +8,7 @@ from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
+from causcade.shards import expected_cells, num_shards, num_threads
 from causcade.validation import load_config, resource_files
 
 try:
@@ -39,10 +40,15 @@ STAGES = [
     "cascades",
 ]
 FINGERPRINTS = fingerprints(CONFIG)
+NUM_CELLS = expected_cells(PLATES.values(), CONFIG)
+NUM_SHARDS = {
+    name: num_shards(cells, CONFIG.coexpression.shard_cells)
+    for name, cells in NUM_CELLS.items()
+}
 
 
 wildcard_constraints:
-    plate="|".join(re.escape(name) for name in PLATES),
+    plate="|".join(map(re.escape, PLATES)),
     fit="main|noprior|edgenull[0-9]+|labelnull[0-9]+|boot[0-9]+|drugs[0-9]+|line_.+",
 
 
@@ -84,14 +90,45 @@ def plate_of(wildcards):
     )
 
 
+def one_of(names):
+    """Pattern of a wildcard that has to be one of some names; without any, it matches nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+LARGE_PLATES = one_of(name for name, number in NUM_SHARDS.items() if number > 1)
+
+
+def shards_of(wildcards):
+    """Sums of the shards of a large plate."""
+    number = NUM_SHARDS[wildcards.plate]
+    return expand(
+        f"{RUN}/moments/shards/{{plate}}/{{shard}}of{{number}}.npz",
+        plate=wildcards.plate,
+        shard=range(1, number + 1),
+        number=number,
+    )
+
+
+def threads_of_sums(wildcards):
+    """Threads of a job that takes sums over cells, by how many cells it is expected to have."""
+    return num_threads(NUM_CELLS[wildcards.plate], NUM_SHARDS[wildcards.plate])
+
+
 def small(wildcards, attempt):
     """Memory in MB of a job on tables."""
     return 2000 * attempt
 
 
 def large(wildcards, attempt):
-    """Memory in MB of a job on cells or gene pairs."""
+    """Memory in MB of a job on cells."""
     return 4000 * attempt
+
+
+def pairs(wildcards, attempt):
+    """Memory in MB of a job on gene pairs: some matrices of the panel's size, in float64, beside the cells."""
+    simulated = CONFIG.simulation.num_genes if CONFIG.is_simulated else None
+    num_genes = simulated or CONFIG.panel.num_genes or 0
+    return max(4000, 2000 + round(30e-6 * num_genes**2)) * attempt
 
 
 def minutes(wildcards, attempt):

@@ -44,6 +44,20 @@ def test_rows_that_name_one_file_are_counted_however_they_write_it(table, tmp_pa
     assert [plate.num_sharing for plate in read_plate_table(path)] == [3, 3, 3, 1]
 
 
+def test_a_number_of_cells_is_no_constant(table):
+    path = table("plate\tcounts\tcells\tbatch\nP1\ta.h5ad\t1200\t1\nP2\tb.h5ad\t\t2\n")
+    assert read_plate_table(path) == [
+        Plate(name="P1", counts="a.h5ad", num_cells=1200, constants={"batch": "1"}),
+        Plate(name="P2", counts="b.h5ad", constants={"batch": "2"}),
+    ]
+
+
+@pytest.mark.parametrize("cells", ["0", "-5", "1e6", "1,000", "many", "²"])
+def test_a_number_of_cells_that_is_none(table, cells):
+    path = table(f"plate\tcounts\tcells\nP1\ta.h5ad\t{cells}\n")
+    assert mistakes_of(path) == [f"{path}, row 1: expected a whole number above 0 in column cells, found {cells!r}. Correct it, or leave it empty."]
+
+
 def test_an_absent_table_names_the_command_that_writes_one(tmp_path):
     path = tmp_path / "none.tsv"
     expected = f"plates: expected a plate table at {path}, found none (No such file or directory). Write one with `causcade plates FILE`."

@@ -1,7 +1,8 @@
 """Plate tables: one row per plate, `plate` and `counts`, and optional columns that hold for all cells of the plate.
 
-Several rows may name one file; the obs plate column then selects the cells. Paths are relative to the folder that the workflow runs in. This
-module is light, since the Snakefile reads the table each time it is parsed.
+Several rows may name one file; the obs plate column then selects the cells. Column `cells`, the number of cells of a plate, is no such constant: it
+spares the workflow a look into the file whenever it starts. Paths are relative to the folder that the workflow runs in. This module is light, since
+the Snakefile reads the table each time it is parsed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from causcade.errors import ConfigError
 __all__ = ["Plate", "is_plate_name", "list_plates", "read_plate_table", "scan_plate_table", "simulated_plate_path", "write_plate_table"]
 
 REQUIRED = ("plate", "counts")
+CELLS = "cells"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plate:
-    """One plate: its name, its file, how many rows of the table name that file, and constants for its cells."""
+    """One plate: its name, its file, how many rows of the table name that file, its cells if the table says so, and constants for its cells."""
 
     name: str
     counts: str
     num_sharing: int = 1
+    num_cells: int | None = None
     constants: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,7 +55,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _row_mistakes(row: dict[str, str], number: int, seen: dict[str, int], path: Path, *, check_files: bool) -> list[str]:
-    """Bad or repeated name, empty path and, where asked, absent counts of one row; `seen` holds the names of the rows above, and takes this one."""
+    """Bad or repeated name, empty path, bad number of cells and, where asked, absent counts of one row; `seen` gets its name, too."""
     where, name, counts = f"{path}, row {number}", row["plate"], row["counts"]
     mistakes: list[str] = []
     if not is_plate_name(name):
@@ -60,6 +63,9 @@ def _row_mistakes(row: dict[str, str], number: int, seen: dict[str, int], path: 
     elif name in seen:
         mistakes.append(f"{where}: expected each plate once, found {name!r} in row {seen[name]} already. Remove or rename one of them.")
     seen.setdefault(name, number)
+    cells = row.get(CELLS, "")
+    if cells and not (cells.isascii() and cells.isdigit() and int(cells) > 0):
+        mistakes.append(f"{where}: expected a whole number above 0 in column cells, found {cells!r}. Correct it, or leave it empty.")
     if not counts:
         mistakes.append(f"{where}: expected a path in column counts, found nothing. Give the file of plate {name!r}.")
     elif check_files and not Path(counts).exists():
@@ -82,7 +88,8 @@ def scan_plate_table(path: str | Path, *, check_files: bool) -> tuple[list[Plate
     plates : list of Plate
         The rows without mistakes.
     mistakes : list of str
-        Every mistake of the table: absent file or columns, no row, rows of another length, bad or repeated names, empty or absent `counts`.
+        Every mistake of the table: absent file or columns, no row, rows of another length, bad or repeated names, empty or absent `counts`, bad
+        `cells`.
     """
     path = Path(path)
     try:
@@ -110,7 +117,8 @@ def scan_plate_table(path: str | Path, *, check_files: bool) -> tuple[list[Plate
             name=row["plate"],
             counts=row["counts"],
             num_sharing=len(names_by_file[file]),
-            constants={key: value for key, value in row.items() if key and key not in REQUIRED and value != ""},
+            num_cells=int(row[CELLS]) if row.get(CELLS) else None,
+            constants={key: value for key, value in row.items() if key and key not in (*REQUIRED, CELLS) and value != ""},
         )
         for row, file, wrong in zip(rows, files, by_row, strict=True)
         if not wrong
