@@ -2,7 +2,7 @@
 
 
 rule check_settings:
-    """What later stages will want of the screen: covariates, an embedding, lines to hold out."""
+    """What later stages will want of the screen: covariates, an embedding, lines to hold out, packages."""
     input:
         looks=per_plate(rules.check_plate.output.look),
     output:
@@ -28,6 +28,7 @@ rule check_settings:
                 else None
             ),
             held_out_lines=CONFIG.causal.held_out_lines,
+            flavor=CONFIG.panel.flavor,
         ),
         code=code_digest("checks"),
     script:

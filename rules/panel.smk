@@ -22,7 +22,14 @@ if not stands("panel"):
             mem_mb=large,
             runtime=minutes,
         params:
-            settings=settings_of("panel", "seed", "backend", "input.block_cells"),
+            # Not all of section `panel`: another size or source is no reason to read the cells again.
+            settings=settings_of(
+                "panel.flavor",
+                "panel.vote_cells",
+                "seed",
+                "backend",
+                "input.block_cells",
+            ),
             code=code_digest("panel"),
         script:
             "../workflow_scripts/panel_votes.py"
@@ -46,7 +53,7 @@ if not stands("panel"):
             runtime=minutes,
         params:
             plates=list(PLATES),
-            settings=settings_of("panel"),
+            settings=settings_of("panel.num_hvg"),
             code=code_digest("panel"),
         script:
             "../workflow_scripts/panel_consensus.py"

@@ -26,6 +26,17 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     assert str(error.value) == expected
 
 
+def test_a_flavour_without_its_package(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError) as error:
+        backend.require_flavor("seurat_v3")
+    assert str(error.value) == (
+        "panel.flavor: expected the package scikit-misc for `seurat_v3` (its local regression), found it not installed. "
+        "Run `pip install 'causcade[seurat-v3]'`, or write `panel: {flavor: seurat}`."
+    )
+    backend.require_flavor("seurat")
+
+
 def test_scanpy_on_a_cpu():
     import scanpy
 

@@ -1,5 +1,7 @@
 """Checks that read the data."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from screen_files import GENES, HGNC, make_plate, write_screen
@@ -207,6 +209,14 @@ def test_settings_that_the_screen_meets():
     looks = [seen("P1", lines=("A", "B")), seen("P2")]
     check_settings(looks, columns=["batch", "well", "total_counts"], obsm="X_emb", held_out_lines=["B"])
     check_settings(looks, columns=[], obsm=None, held_out_lines=[])
+
+
+def test_a_flavour_needs_its_package_before_any_long_job(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skmisc" else found(name, *rest))
+    with pytest.raises(ScreenError, match="expected the package scikit-misc for `seurat_v3`"):
+        check_settings([], columns=[], obsm=None, held_out_lines=[], flavor="seurat_v3")
+    check_settings([], columns=[], obsm=None, held_out_lines=[], flavor="cell_ranger")
 
 
 def test_every_setting_that_the_screen_does_not_meet():

@@ -42,6 +42,8 @@ def test_everything_stands_while_nothing_changes(pinned):
         {"mask": {"partners": 50}},
         {"causal": {"num_hops": 2}},
         {"input": {"layer": "counts"}},
+        {"perturbation": {"dose_unit": "nM"}},
+        {"covariates": {"terms": ["plate"]}},
     ],
 )
 def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
@@ -52,6 +54,9 @@ def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
     ("change", "left"),
     [
         ({"panel": {"num_hvg": 100}}, []),
+        ({"panel": {"num_genes": 100}}, []),
+        ({"panel": {"flavor": "seurat_v3"}}, []),
+        ({"perturbation": {"separator": "_"}}, []),  # it decides which genes a combination targets, and targets enter the panel
         ({"seed": 1}, []),
         ({"simulation": {"num_genes": 120}}, []),
         ({"embedding": {"dimensions": 3}}, ["panel"]),
@@ -119,3 +124,10 @@ def test_every_setting_of_a_pinned_rule_is_in_its_fingerprint(stage):
     before = list(PINNED_STAGES)[: list(PINNED_STAGES).index(stage) + 1]
     fixed = {section for name in before for section in PINNED_STAGES[name].sections}
     assert set(re.findall(r'"(.+?)"', rule.group(1))) <= fixed
+
+
+def test_every_setting_that_decides_targets_is_in_the_fingerprint_of_the_panel():
+    # Targets enter the panel through its consensus, a collecting rule, which is not there while the panel stands.
+    rules = (Path(__file__).parents[1] / "rules" / "targets.smk").read_text(encoding="utf-8")
+    rule = re.search(r"^rule targets:.*?settings_of\((.*?)\)", rules, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r'"(.+?)"', rule.group(1))) <= set(PINNED_STAGES["panel"].sections)

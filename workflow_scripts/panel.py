@@ -14,7 +14,7 @@ def main(job) -> None:
         chosen = panel.build_panel(agreed, members, settings)
         roles = panel.cell_cycle_genes(agreed, read_resolver(job.input.identifiers), seed=job.params.settings["seed"])
         files.write_parquet(job.output.cell_cycle, roles)
-        files.write_json(job.output.summary, panel.summarise_panel(chosen, agreed["plates_voted"].iloc[0].split(";")))
+        files.write_json(job.output.summary, panel.summarise_panel(chosen, agreed, members, settings))
         files.write_parquet(job.output.panel, chosen)
         files.write_json(job.output.pin, {"fingerprint": job.params.fingerprint})
 

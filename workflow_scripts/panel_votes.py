@@ -8,10 +8,9 @@ from causcade.config import PanelConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        ranking = PanelConfig(flavor=settings["panel.flavor"], vote_cells=settings["panel.vote_cells"])
         with CellStore(job.input.cells) as store:
-            votes = panel.plate_votes(
-                store, PanelConfig(**settings["panel"]), seed=settings["seed"], block_cells=settings["input.block_cells"], backend=settings["backend"]
-            )
+            votes = panel.plate_votes(store, ranking, seed=settings["seed"], block_cells=settings["input.block_cells"], backend=settings["backend"])
         files.write_parquet(job.output.votes, votes)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from causcade.errors import InputError
 
-__all__ = ["Backend", "single_cell", "torch_device"]
+__all__ = ["Backend", "require_flavor", "single_cell", "torch_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,3 +48,18 @@ def single_cell(backend: Backend) -> Any:
     import scanpy
 
     return scanpy
+
+
+def require_flavor(flavor: str) -> None:
+    """Check that what a flavour of highly variable genes needs is installed: scanpy and rapids-singlecell fit `seurat_v3` with scikit-misc.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if flavor == "seurat_v3" and importlib.util.find_spec("skmisc") is None:
+        raise InputError(
+            "panel.flavor: expected the package scikit-misc for `seurat_v3` (its local regression), found it not installed. "
+            "Run `pip install 'causcade[seurat-v3]'`, or write `panel: {flavor: seurat}`."
+        )

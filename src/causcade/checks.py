@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causcade.backend import require_flavor
 from causcade.config import Config, PerturbationConfig
 from causcade.errors import InputError, ScreenError
 from causcade.files import read_parquet
@@ -195,7 +196,7 @@ def _lines_without_controls(looks: list[dict[str, Any]]) -> tuple[list[str], lis
     return mistakes, warnings
 
 
-def check_settings(looks: list[dict[str, Any]], *, columns: list[str], obsm: str | None, held_out_lines: list[str]) -> None:
+def check_settings(looks: list[dict[str, Any]], *, columns: list[str], obsm: str | None, held_out_lines: list[str], flavor: str = "seurat") -> None:
     """Judge whether the screen has what later stages will want of it, so that none of them fails after hours.
 
     Parameters
@@ -208,13 +209,20 @@ def check_settings(looks: list[dict[str, Any]], *, columns: list[str], obsm: str
         Key of the precomputed embedding; None where the embedding is computed.
     held_out_lines
         Cell lines that a fit holds out.
+    flavor
+        How the panel's votes rank variability.
 
     Raises
     ------
     ScreenError
-        With every mistake: an obs column or obsm key that a plate lacks, an embedding of several widths, a line that is not there or the only one.
+        With every mistake: an obs column or obsm key that a plate lacks, an embedding of several widths, a line that is not there or the only one, a
+        flavour whose package is not installed.
     """
     mistakes: list[str] = []
+    try:
+        require_flavor(flavor)
+    except InputError as error:
+        mistakes.append(str(error))
     for name in input_columns(columns):
         without = [look for look in looks if name not in look["columns"]]
         if without:
@@ -297,7 +305,7 @@ def survey(plates: list[Plate], config: Config, resolver: Resolver | None, *, is
     try:
         lines = config.causal.held_out_lines if is_whole and len(looks) == len(plates) else []
         obsm = config.embedding.obsm if config.embedding.source == "precomputed" else None
-        check_settings(looks, columns=config.covariates.obs_columns, obsm=obsm, held_out_lines=lines)
+        check_settings(looks, columns=config.covariates.obs_columns, obsm=obsm, held_out_lines=lines, flavor=config.panel.flavor)
     except ScreenError as error:
         mistakes += error.mistakes
     return (None if mistakes else screen), mistakes

@@ -128,9 +128,13 @@ class PanelConfig(Section):
         default=14_142,
         description="Size that highly variable genes fill the panel up to; genes of the other sources always enter. Null: `num_hvg` of them enter.",
     )
-    num_hvg: Count = Field(default=9000, description="Highly variable genes that each plate votes for.")
+    num_hvg: Count = Field(
+        default=9000, description="Highly variable genes that each plate votes for; a gene that no plate votes for enters by another source only."
+    )
     flavor: Literal["seurat", "cell_ranger", "seurat_v3"] = Field(
-        default="seurat", description="How variability is ranked, as in scanpy and rapids-singlecell; seurat_v3 takes raw counts."
+        default="seurat",
+        description="How variability is ranked, as in scanpy and rapids-singlecell; seurat_v3 takes raw counts and needs scikit-misc "
+        "(`pip install 'causcade[seurat-v3]'`).",
     )
     vote_cells: Positive = Field(default=100_000, description="Most cells of a plate on which variability is ranked; a seeded sample beyond.")
     min_cells: Positive = Field(default=20, description="Fewest cells, over the plates that vote, that express a gene of the panel.")

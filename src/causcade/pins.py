@@ -39,7 +39,9 @@ class PinnedStage(NamedTuple):
 
 # In order: a stage rests on those before it.
 PINNED_STAGES: dict[str, PinnedStage] = {
-    "panel": PinnedStage(("panel", "resources", "seed"), ("panel", "resources", "targets"), ("panel_votes", "panel_consensus")),
+    "panel": PinnedStage(
+        ("panel", "resources", "seed", "perturbation.separator"), ("panel", "resources", "targets"), ("panel_votes", "panel_consensus")
+    ),
     "embedding_basis": PinnedStage(("embedding",), ("embedding",), ("embedding_roll",)),
     "basal": PinnedStage(("embedding", "basal", "seed", "backend", "input.block_cells"), ("basal",), ("basal_roll",)),
 }
