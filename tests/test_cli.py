@@ -100,7 +100,7 @@ def test_mistakes_of_all_plates_are_told_together(capsys, tmp_path):
     lines = err.splitlines()
     assert lines[0] == "causcade: 3 mistakes in the data:"
     assert "P1.h5ad: expected raw counts" in lines[1]
-    assert "P2.h5ad: expected an h5ad file or an AnnData zarr store, found one that cannot be opened: it is truncated" in lines[2]
+    assert "P2.h5ad: expected counts (h5ad, AnnData zarr, 10x h5, an mtx folder or Tahoe parquet), found a file that cannot be opened: it is truncated" in lines[2]
     assert "P3.h5ad: expected human gene ids or symbols, found none that HGNC knows among 5 (such as a, b, c)." in lines[3]
 
 
