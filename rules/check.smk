@@ -12,6 +12,7 @@ rule check_plate:
     """Labels, controls, gene ids and a sample of the counts of one plate."""
     input:
         counts=counts_of,
+        tables=tables_of,
         identifiers=rules.resources.output.identifiers,
     output:
         look=f"{RUN}/check/{{plate}}.json",

@@ -6,6 +6,7 @@ import sys
 from causcade.code_digest import code_digest
 from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
+from causcade.input_files import input_files, table_paths
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
@@ -75,8 +76,13 @@ def per_plate(pattern):
 
 
 def counts_of(wildcards):
-    """Input file of a plate."""
-    return PLATES[wildcards.plate].counts
+    """Input of a plate: its file or folder; of an mtx folder, its files."""
+    return input_files(PLATES[wildcards.plate].counts, CONFIG.input.format)
+
+
+def tables_of(wildcards):
+    """Tables that reading a plate needs beside its counts: further obs columns, and the genes of tokens."""
+    return table_paths(CONFIG.input, wildcards.plate)
 
 
 def plate_of(wildcards):
@@ -153,8 +159,9 @@ def resource_inputs(wildcards):
 
 
 def run_inputs(wildcards):
-    """Files that came from outside: plate table, counts, targets and local resources."""
+    """Files that came from outside: plate table, counts and their tables, targets and local resources."""
     files = [plate.counts for plate in PLATES.values()]
+    files += [path for name in PLATES for path in table_paths(CONFIG.input, name)]
     files += [path for path in (CONFIG.plates, CONFIG.perturbation.targets) if path]
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path

@@ -5,6 +5,7 @@ rule quality:
     """Filter the cells of one plate and store the counts of those that are kept; all genes are kept."""
     input:
         counts=counts_of,
+        tables=tables_of,
         look=rules.check_plate.output.look,
         identifiers=rules.resources.output.identifiers,
     output:

@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from causcade.backend import require_flavor
@@ -25,7 +24,6 @@ from causcade.resources.identifiers import Resolver
 
 __all__ = ["check_plate", "check_screen", "check_settings", "read_resolver", "survey"]
 
-NUM_CHECKED_BLOCKS = 3
 EXAMPLES = 8
 FILES = 3
 ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
@@ -60,14 +58,14 @@ def check_plate(plate: Plate, config: Config, resolver: Resolver | None) -> dict
     InputError
         For anything that makes the plate unusable by itself.
     """
-    with CountsFile(plate.counts, config.input) as file:
+    with CountsFile(plate.counts, config.input, plate.name) as file:
         view = open_plate(file, plate, config.input, config.perturbation, resolver)
         if len(view.obs) == 0:
             raise InputError(
                 f"{plate.counts}: expected cells of plate {plate.name!r}, found none. Remove the plate from the table, or correct its file."
             )
         num_resolved = None if resolver is None else _num_resolved(file, resolver)
-        _read_sample(view, config.input.block_cells)
+        file.check_sample(view.rows, config.input.block_cells)
         return _describe(plate, view, num_resolved) | {"columns": list(map(str, view.extra.columns)), "obsm": file.obsm_widths}
 
 
@@ -82,16 +80,6 @@ def _num_resolved(file: CountsFile, resolver: Resolver) -> int:
             "Set `input: {gene_id: COLUMN}` to the var column that holds Ensembl ids or symbols."
         )
     return num
-
-
-def _read_sample(view: PlateCounts, num_cells: int) -> None:
-    """Read a few blocks of a plate, from its first cell to its last: the reader checks that they are raw counts."""
-    num = len(view.rows)
-    for start in np.unique(np.linspace(0, max(num - num_cells, 0), NUM_CHECKED_BLOCKS).astype(int)):
-        keep = np.zeros(num, dtype=bool)
-        keep[start : start + num_cells] = True
-        for _ in view.iter_blocks(keep):
-            pass
 
 
 def _describe(plate: Plate, view: PlateCounts, num_resolved: int | None) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def _validate(arguments: argparse.Namespace) -> None:
     except ConfigError as error:
         # the cells are looked at nevertheless, unless what is wrong decides how they are read
         is_readable = not any(key == section or key.startswith(f"{section}.") for key in error.wrong for section in READING_SECTIONS)
-        found = _survey(error.rest)[1] if error.rest is not None and is_readable else []
+        looked = _survey(error.rest)[1] if error.rest is not None and is_readable else []
+        found = [mistake for mistake in looked if mistake not in error.mistakes]
         if found:
             raise ConfigError([*error.mistakes, *found], where="the configuration and the data") from None
         raise
@@ -153,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(run=_validate)
 
     plates = commands.add_parser("plates", help="print the plate table of a file that holds several plates")
-    plates.add_argument("file", type=Path, help="h5ad or AnnData zarr")
+    plates.add_argument("file", type=Path, help="h5ad, AnnData zarr, 10x h5, mtx folder or Tahoe parquet (file or folder)")
     plates.add_argument("--config", type=Path, help=config_help)
     plates.set_defaults(run=_plates)
 

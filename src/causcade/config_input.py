@@ -104,7 +104,7 @@ class ColumnsConfig(Section):
 class ObsTable(Section):
     """A table of further obs columns, for formats that hold counts and barcodes only, or for facts about wells and lines."""
 
-    path: str = Field(description="tsv, csv or parquet; `{plate}` in it stands for the name of the plate.")
+    path: str = Field(description="tsv, csv (or .gz of them) or parquet; `{plate}` in it stands for the name of the plate.")
     key: str | None = Field(default=None, description="Column of the table that names the cells (or what `of` names); null: its first column.")
     of: str | None = Field(default=None, description="obs column that the key is looked up for, such as `sample`; null: the names of the cells.")
 
@@ -120,7 +120,7 @@ class InputConfig(Section):
     gene_table: str | None = Field(
         default=None, description="Table of the gene tokens of Tahoe parquet files (token_id, ensembl_id, gene_symbol); tahoe_parquet needs it."
     )
-    genome: str | None = Field(default=None, description="Genome to take from a 10x h5 file of several; null: the only one.")
+    genome: str | None = Field(default=None, description="Genome to take from an input of several (10x h5, Parse); null: the only one.")
     layer: str | None = Field(default=None, description="Layer that holds the raw counts; null reads `X`.")
     gene_id: str | None = Field(
         default=None,
@@ -129,6 +129,12 @@ class InputConfig(Section):
     gene_symbol: str | None = Field(default=None, description="var column with gene symbols, where `gene_id` holds something else.")
     columns: ColumnsConfig = Field(default=ColumnsConfig(), description="obs columns.")
     block_cells: Positive = Field(default=4096, description="Cells read at a time; changes memory and speed, never a result.")
+
+    @model_validator(mode="after")
+    def _tokens_have_genes(self) -> InputConfig:
+        if self.format == "tahoe_parquet" and self.gene_table is None:
+            raise ValueError("expected `gene_table` beside `format: tahoe_parquet`, found none; write `gene_table: PATH` (gene_metadata.parquet)")
+        return self
 
 
 class ControlWhere(Section):

@@ -153,7 +153,9 @@ def _format_of_hdf5(path: Path) -> Format:
     except READ_ERRORS as error:
         raise _unknown_file(path, first_line(error)) from None
     found = ", ".join(keys[:SHOWN]) or "nothing"
-    raise InputError(f"{path}: expected AnnData (obs, var, X) or 10x h5 (matrix with barcodes), found an HDF5 file with {found}. Convert it to one of these.")
+    raise InputError(
+        f"{path}: expected AnnData (obs, var, X) or 10x h5 (matrix with barcodes), found an HDF5 file with {found}. Convert it to one of these."
+    )
 
 
 def list_shards(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 from causcade.config import Config, ResourceConfig, parse_config
 from causcade.errors import ConfigError
 from causcade.files import sha256_of
+from causcade.input_files import absent_table
 from causcade.plates import scan_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
 
@@ -84,6 +85,7 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     plates, perturbation, resources = raw.get("plates"), raw.get("perturbation"), raw.get("resources")
     if isinstance(plates, str):
         mistakes += scan_plate_table(plates, check_files=True)[1]
+    mistakes += _table_mistakes(raw.get("input"), plates)
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
@@ -91,6 +93,23 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
         for name in CATALOGUE:
             mistakes += _resource_mistakes(name, resources.get(name))
     return mistakes
+
+
+def _table_mistakes(section: object, plates: object) -> list[str]:
+    """Absent tables of section `input`; each plate has its own where a path holds `{plate}`."""
+    if not isinstance(section, Mapping):
+        return []
+    names = [plate.name for plate in scan_plate_table(plates, check_files=False)[0]] if isinstance(plates, str) else []
+    tables, gene_table = section.get("tables"), section.get("gene_table")
+    wanted: list[tuple[str, str]] = []
+    for number, table in enumerate(tables if isinstance(tables, list) else []):
+        path = table.get("path") if isinstance(table, Mapping) else None
+        if isinstance(path, str):
+            paths = [path.replace("{plate}", name) for name in names] if "{plate}" in path else [path]
+            wanted += [(f"input.tables.{number}.path", each) for each in paths]
+    if isinstance(gene_table, str):
+        wanted.append(("input.gene_table", gene_table))
+    return [absent_table(key, path) for key, path in wanted if not Path(path).is_file()]
 
 
 def _resource_mistakes(name: str, entry: object) -> list[str]:
