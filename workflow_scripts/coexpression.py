@@ -5,8 +5,7 @@ from causcade import coexpression, files, runtime
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        total = coexpression.add_moments(coexpression.read_moments(path) for path in sorted(job.input.moments))
-        result = coexpression.residual_correlation(total)
+        result = coexpression.residual_correlation(coexpression.add_moments(sorted(job.input.moments)))
         genes = files.read_parquet(job.input.panel)["gene"].tolist()
         partners = coexpression.top_partners(result.correlation_GG, genes, job.params.settings["coexpression"]["partners"])
         coexpression.write_coexpression(job.output.coexpression, result)

@@ -1,4 +1,4 @@
-"""Sums of one plate. The mathematics is in causcade.coexpression."""
+"""Sums of one plate, or of one shard of it. The mathematics is in causcade.coexpression."""
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         with CellStore(job.input.cells) as store:
+            first, last = coexpression.shard_range(store.num_cells, job.params.shard, job.params.num_shards)
             moments = coexpression.measure_moments(
                 store,
                 pd.Index(files.read_parquet(job.input.panel)["gene_id"]),
@@ -17,6 +18,10 @@ def main(job) -> None:
                 files.read_parquet(job.input.cell_cycle),
                 block_cells=settings["input.block_cells"],
                 backend=settings["backend"],
+                threads=job.threads,
+                precision=settings["coexpression.precision"],
+                first=first,
+                last=last,
             )
         coexpression.write_moments(job.output.moments, moments)
 

@@ -8,6 +8,8 @@ Axes: G genes (rows and columns of the matrix), R rows of a block, P = G (G + 1)
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 __all__ = ["mirror", "pack", "packed_length", "packed_rows", "row_start", "unpack"]
@@ -15,18 +17,18 @@ __all__ = ["mirror", "pack", "packed_length", "packed_rows", "row_start", "unpac
 # 1,024 x 1,024 float32 tiles (4 MiB) of both triangles fit a core's cache beside each other.
 TILE = 1024
 
+Rows = TypeVar("Rows", int, np.ndarray)
+
 
 def packed_length(num_genes: int) -> int:
     """Count the numbers of a packed triangle of `num_genes` genes, the diagonal included."""
     return num_genes * (num_genes + 1) // 2
 
 
-def row_start(row: int, num_genes: int) -> int:
-    """Offset of the diagonal element of `row`; `row_start(num_genes, num_genes)` is the length of the whole.
-
-    Plain arithmetic without branches, so that numba compiles it as it stands.
-    """
-    return row * num_genes - row * (row - 1) // 2
+def row_start(row: Rows, num_genes: int) -> Rows:
+    """Offset of the diagonal element of a row, or of each of an int64 array of rows; that of row `num_genes` is the length of the whole."""
+    start: Rows = row * num_genes - row * (row - 1) // 2
+    return start
 
 
 def _check(packed_P: np.ndarray, num_genes: int) -> None:

@@ -1,0 +1,27 @@
+"""Sums of each cell line of one plate. The mathematics is in causcade.coexpression."""
+
+import pandas as pd
+
+from causcade import coexpression, files, runtime
+from causcade.cells import CellStore
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = job.params.settings
+        with CellStore(job.input.cells) as store:
+            coexpression.measure_moments_by_line(
+                job.output.moments,
+                store,
+                pd.Index(files.read_parquet(job.input.panel)["gene_id"]),
+                settings["covariates"]["terms"],
+                files.read_parquet(job.input.cell_cycle),
+                block_cells=settings["input.block_cells"],
+                backend=settings["backend"],
+                threads=job.threads,
+                precision=settings["coexpression.precision"],
+            )
+
+
+if __name__ == "__main__":
+    main(snakemake)
