@@ -64,6 +64,17 @@ class Checkout:
         counts.pop("all", None)
         return counts
 
+    def planned(self, *arguments: str) -> list[tuple[str, dict[str, str]]]:
+        """Jobs that a run would start now, each as its rule and its wildcards, without `all`."""
+        done = self.snakemake("--dry-run", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = []
+        for block in re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)[1:]:
+            wildcards = re.search(r"^ +wildcards: (.*)$", block, re.MULTILINE)
+            pairs = wildcards.group(1).split(", ") if wildcards else []
+            found.append((block.split(":", 1)[0], dict(pair.split("=", 1) for pair in pairs)))
+        return [job for job in found if job[0] != "all"]
+
 
 def make_checkout(folder: Path, plates: list[str]) -> Checkout:
     """Copy the workflow to `folder`, draw the screen, and write its configuration."""

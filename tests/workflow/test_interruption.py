@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
 import zarr
 
-from workflow.conftest import Checkout, make_checkout
+from causcade.config import SimulationConfig
+from causcade.simulation import simulate_plate
+from workflow.conftest import SIMULATION, Checkout, make_checkout, write_plates
 
 pytestmark = pytest.mark.workflow
 
@@ -65,22 +70,23 @@ def assert_same(left: object, right: object, name: str) -> None:
         assert left == right, name
 
 
-def kill_one_job(process: subprocess.Popen) -> str | None:
-    """Kill a running workflow script and everything below it; its name, or None if none ran."""
+def kill_one_job(process: subprocess.Popen, script: str = "") -> str | None:
+    """Kill a running workflow script (`quality`; any by default); its command, or None if none ran."""
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
             line = " ".join(child.cmdline())
         except psutil.Error:
             continue
-        if ".snakemake/scripts/" in line and "python" in line.split()[0]:
+        if ".snakemake/scripts/" in line and line.endswith(f"{script}.py") and "python" in line.split()[0]:
             child.send_signal(signal.SIGKILL)
             return line
     return None
 
 
-def run_and_kill(checkout: Checkout, delay_s: float) -> str | None:
+def run_and_kill(checkout: Checkout, *arguments: str, script: str = "", is_time: Callable[[float], bool]) -> str | None:
+    """Run the workflow, and kill one job once it is time (told by the seconds since the start); the command of the job, or None if none ran."""
     process = subprocess.Popen(
-        checkout.command("--rerun-incomplete"),
+        checkout.command("--rerun-incomplete", *arguments),
         cwd=checkout.folder,
         env=checkout.environment(),
         stdout=subprocess.DEVNULL,
@@ -89,11 +95,11 @@ def run_and_kill(checkout: Checkout, delay_s: float) -> str | None:
     )
     killed = None
     try:
-        deadline = time.monotonic() + delay_s
+        start = time.monotonic()
         while process.poll() is None and killed is None:
             time.sleep(0.05)
-            if time.monotonic() > deadline:
-                killed = kill_one_job(process)
+            if is_time(time.monotonic() - start):
+                killed = kill_one_job(process, script)
         process.wait(timeout=600)
     finally:
         if process.poll() is None:
@@ -106,7 +112,7 @@ def test_killed_jobs_leave_nothing_half_written_and_the_results_are_equal(finish
     run = checkout.folder / "results" / "small"
     num_killed = 0
     for number in range(KILLS):
-        num_killed += run_and_kill(checkout, delay_s=7.0 + 3.7 * number) is not None
+        num_killed += run_and_kill(checkout, is_time=lambda elapsed_s, delay_s=7.0 + 3.7 * number: elapsed_s > delay_s) is not None
         for path in artifacts(run):
             read_whole(path)
     assert num_killed >= 4
@@ -119,3 +125,54 @@ def test_killed_jobs_leave_nothing_half_written_and_the_results_are_equal(finish
     for name in sorted(names - VARIABLE):
         assert_same(read_whole(expected / name), read_whole(run / name), name)
     assert not list(run.rglob(".writing-*"))
+
+
+def shards_of(jobs: list[tuple[str, dict[str, str]]]) -> set[str]:
+    """Shards among planned jobs."""
+    return {wildcards["shard"] for rule, wildcards in jobs if rule == "coexpression_moments_shard"}
+
+
+def test_a_killed_job_costs_its_plate_or_its_shard_and_shards_change_no_result(finished, tmp_path):
+    checkout = Checkout(shutil.copytree(finished.folder, tmp_path / "work", symlinks=True))
+    run, screen = checkout.folder / "results" / "small", checkout.folder / "screen.yaml"
+    shards = run / "moments" / "shards" / "plate1"
+    partners = "results/small/partners.parquet"
+    # three times the 4,096 cells at which shards may be cut, so that three shards all have cells
+    settings = SimulationConfig(**yaml.safe_load(SIMULATION) | {"cells_per_well": 260})
+    simulate_plate(settings, 0, "plate1", checkout.folder / "data" / "plate1.h5ad")
+    whole = screen.read_text().replace("mad: null", "mad: null, min_counts: 201")
+    screen.write_text(whole + "\ncoexpression: {shard_cells: 4000}\n")
+
+    # in the middle of a plate's quality control: the other plate's is kept
+    assert run_and_kill(checkout, partners, script="quality", is_time=lambda _: any((run / "cells").glob(".writing-*")))
+    left = checkout.planned(partners)
+    assert len([rule for rule, _ in left if rule == "quality"]) == 1
+    assert shards_of(left) == {"1", "2", "3"}
+
+    # in the middle of a shard: the shards that are done are kept
+    assert run_and_kill(checkout, partners, script="coexpression_moments", is_time=lambda _: any(shards.glob("?of3.npz")))
+    done = {path.name[0] for path in shards.glob("?of3.npz")}
+    left = checkout.planned(partners)
+    assert done
+    assert shards_of(left) == {"1", "2", "3"} - done
+    assert {rule for rule, _ in left} <= {"coexpression_moments_shard", "coexpression_moments_sum", "coexpression_moments", "coexpression"}
+    finish = checkout.snakemake("--rerun-incomplete", partners)
+    assert finish.returncode == 0, finish.stdout[-4000:] + finish.stderr[-4000:]
+    assert not shards.parent.exists()
+    assert checkout.planned(partners) == []
+
+    # sums of shards are gone by now; that is no reason to measure them again
+    write_plates(checkout, ["plate1", "plate2", "plate3"])
+    assert {wildcards.get("plate") for _, wildcards in checkout.planned(partners)} == {None, "plate3"}
+    write_plates(checkout, ["plate1", "plate2"])
+
+    of_shards = {name: read_whole(run / name) for name in ("partners.parquet", "moments/plate1.npz")}
+    screen.write_text(whole)
+    assert sorted(rule for rule, _ in checkout.planned(partners)) == ["coexpression", "coexpression_moments"]
+    finish = checkout.snakemake("--rerun-incomplete", partners)
+    assert finish.returncode == 0, finish.stdout[-4000:] + finish.stderr[-4000:]
+    assert_same(of_shards["partners.parquet"], read_whole(run / "partners.parquet"), "partners.parquet")
+    in_one = read_whole(run / "moments" / "plate1.npz")
+    assert in_one["num_cells"] > 2 * 4096
+    for name in ("sxx_upper", "sxc", "scc"):
+        np.testing.assert_allclose(of_shards["moments/plate1.npz"][name], in_one[name], rtol=1e-12, err_msg=name)

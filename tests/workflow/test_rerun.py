@@ -50,6 +50,26 @@ def test_an_added_plate_costs_itself_and_the_sums(finished, changing):
     assert finished.jobs() == ONE_PLATE
 
 
+def test_an_added_plate_leaves_the_plates_that_are_done_alone(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
+    per_plate = [(rule, wildcards["plate"]) for rule, wildcards in finished.planned() if "plate" in wildcards]
+    rules = ["basal_baseline", "check_plate", "coexpression_moments", "conditions", "embedding", "quality"]
+    assert sorted(per_plate) == [(rule, "plate3") for rule in rules]
+
+
+def test_the_size_of_shards_reruns_no_computation_where_no_plate_is_cut_anew(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text() + "\ncoexpression: {shard_cells: 5000}\n")
+    assert finished.jobs() == {"manifest": 1, "report": 1}
+
+
+def test_matrices_per_line_are_made_on_request_from_sums_of_their_own(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text() + "\ncoexpression: {per_line: true}\n")
+    assert finished.jobs() == {"coexpression_lines_moments": 2, "coexpression_lines": 1, "manifest": 1, "report": 1}
+
+
 def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing):
     path = changing("screen.yaml")
     path.write_text(path.read_text() + "\nnetwork: {num_export: 50}\n")
