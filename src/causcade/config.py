@@ -166,7 +166,7 @@ class CoexpressionConfig(Section):
     )
     precision: Literal["float32", "tf32", "fp16_split", "fp16"] = Field(
         default="float32",
-        description="Numbers that a GPU multiplies; largest error of r 1e-6, 3e-4, 1e-5 and 6e-5 (docs/performance.md). A CPU takes float32.",
+        description="Numbers that a GPU multiplies; errors of r stay below 1e-6, 3e-4, 1e-5 and 3e-4 (docs/performance.md). A CPU takes float32.",
     )
     per_line: bool = Field(
         default=False,
