@@ -2,12 +2,12 @@
 
 import math
 
+import anndata
 import numpy as np
 import pytest
 
 from causcade import cell_count
 from causcade.config import Config, SimulationConfig
-from causcade.errors import InputError
 from causcade.plates import Plate, list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
 from causcade.simulation import simulate_plan
@@ -22,8 +22,6 @@ def headers(monkeypatch):
 
     def count(path, settings):
         asked.append(path)
-        if isinstance(sizes[path], Exception):
-            raise sizes[path]
         return sizes[path]
 
     monkeypatch.setattr(cell_count, "count_cells", count)
@@ -46,10 +44,15 @@ def test_plates_of_one_file_share_its_cells_and_it_is_looked_at_once(headers, tm
     assert asked == files[:1]
 
 
+def test_headers_of_a_file_tell_its_size(tmp_path):
+    anndata.AnnData(np.ones((7, 3), dtype=np.float32)).write_h5ad(tmp_path / "a.h5ad")
+    assert expected_cells([Plate(name="A", counts=f"{tmp_path}/a.h5ad"), Plate(name="B", counts=f"{tmp_path}/b.h5ad")], MINE) == {"A": 7, "B": None}
+
+
 def test_a_size_that_nothing_tells_is_unknown(headers):
     sizes, _ = headers
-    sizes.update({"a": None, "b": InputError("b: expected an h5ad file, found another.")})
-    assert expected_cells([Plate(name="A", counts="a"), Plate(name="B", counts="b")], MINE) == {"A": None, "B": None}
+    sizes["a.h5ad"] = None
+    assert expected_cells([Plate(name="A", counts="a.h5ad", num_sharing=2)], MINE) == {"A": None}
     assert expected_cells([], MINE) == {}
 
 

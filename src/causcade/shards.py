@@ -11,8 +11,7 @@ import math
 import os
 from collections.abc import Iterable
 
-from causcade.config import Config, InputConfig, SimulationConfig
-from causcade.errors import InputError
+from causcade.config import Config, SimulationConfig
 from causcade.plates import Plate
 
 __all__ = ["expected_cells", "num_shards", "num_threads"]
@@ -32,21 +31,10 @@ def _simulated_cells(settings: SimulationConfig) -> int:
     return settings.cells_per_well * (SIMULATED_DOSES * num_drugs + SIMULATED_CONTROLS)
 
 
-def _cells_in(path: str, settings: InputConfig) -> int | None:
-    """Return the number of cells in an input as its headers tell it; None where they do not, or cannot be read."""
-    from causcade.cell_count import count_cells
-
-    try:
-        return count_cells(path, settings)
-    except InputError:
-        return None
-
-
 def expected_cells(plates: Iterable[Plate], config: Config) -> dict[str, int | None]:
     """Return the expected number of cells of each plate, by name; None where nothing tells it.
 
-    Column `cells` of the plate table wins; else the cells that the headers of the input tell, shared equally by the plates in it. An input that
-    cannot be read counts as unknown here: the check of the plate says what is wrong with it.
+    Column `cells` of the plate table wins; else the cells that the headers of the input tell, shared equally by the plates in it.
 
     Parameters
     ----------
@@ -57,6 +45,8 @@ def expected_cells(plates: Iterable[Plate], config: Config) -> dict[str, int | N
     """
     if config.is_simulated:
         return {plate.name: _simulated_cells(config.simulation) for plate in plates}
+    from causcade.cell_count import count_cells
+
     by_file: dict[str, int | None] = {}
     found: dict[str, int | None] = {}
     for plate in plates:
@@ -65,7 +55,7 @@ def expected_cells(plates: Iterable[Plate], config: Config) -> dict[str, int | N
             continue
         file = os.path.realpath(plate.counts)
         if file not in by_file:
-            by_file[file] = _cells_in(plate.counts, config.input)
+            by_file[file] = count_cells(plate.counts, config.input)
         num_cells = by_file[file]
         if num_cells is not None:
             found[plate.name] = math.ceil(num_cells / plate.num_sharing)
