@@ -118,7 +118,13 @@ class QualityConfig(Section):
         default=5.0,
         description="Cells further than this many median absolute deviations from their plate's median (log counts, log genes) go; null: none.",
     )
-    doublets: Literal["none", "scrublet"] = Field(default="none", description="Doublet calls per well.")
+    doublets: Literal["none", "scrublet"] = Field(
+        default="none", description="Doublet calls per well; a well of which more than a quarter would be called keeps its scores and calls none."
+    )
+    gpu_oversubscribe: bool = Field(
+        default=False,
+        description="On GPUs: true lets the driver move what does not fit to the host (managed memory, TCP); false takes a pool (UCX), which is faster.",
+    )
 
 
 class PanelConfig(Section):
