@@ -9,6 +9,9 @@ import yaml
 
 from causcade.config import ColumnSource, Config, parse_config
 from causcade.config_files import _inline, config_schema, config_yaml
+from causcade.files import read_parquet
+from causcade.plates import read_plate_table
+from causcade.validation import merge, read_yaml
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -63,3 +66,44 @@ def test_a_column_is_its_name_and_a_pattern_is_kept():
     assert _inline(ColumnSource(column="drug")) == "drug"
     source = ColumnSource(column="sample, id", pattern=r"(\d+)$")
     assert ColumnSource.model_validate(yaml.safe_load(_inline(source))) == source
+
+
+# ---- the configurations that are shipped beside it
+
+EXAMPLES = sorted([CONFIG / "tahoe100m.yaml", *(CONFIG / "examples").glob("*.yaml")])
+PARQUET = CONFIG / "examples/tahoe100m_parquet.yaml"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_shipped_examples_are_valid_over_the_defaults(path):
+    config = parse_config(merge(read_yaml(CONFIG / "config.yaml"), read_yaml(path)))
+    plates = read_plate_table(CONFIG.parent / str(config.plates))
+    assert plates
+    assert config.run != Config().run
+
+
+def test_the_atlas_by_parquet_differs_from_the_atlas_in_its_input_alone():
+    atlas = parse_config(read_yaml(CONFIG / "tahoe100m.yaml"))
+    both = parse_config(merge(read_yaml(CONFIG / "tahoe100m.yaml"), read_yaml(PARQUET)))
+    changed = {name for name in type(atlas).model_fields if getattr(atlas, name) != getattr(both, name)}
+    assert changed == {"run", "plates", "input"}
+    tables = [read_plate_table(CONFIG.parent / str(config.plates)) for config in (atlas, both)]
+    assert [(plate.name, plate.num_cells) for plate in tables[0]] == [(plate.name, plate.num_cells) for plate in tables[1]]
+    assert {plate.num_sharing for plate in tables[1]} == {14}
+
+
+@pytest.mark.shared_data
+def test_the_atlas_names_what_its_tables_have(shared_data):
+    folder = shared_data / "references/tahoe"
+    config = parse_config(merge(read_yaml(CONFIG / "tahoe100m.yaml"), read_yaml(PARQUET)))
+    (table,) = config.input.tables
+    wells = read_parquet(folder / Path(table.path).name)
+    assert wells[table.key].is_unique
+    assert {table.of, config.input.columns.dose.column, config.input.columns.perturbation.column} <= set(wells.columns)
+    assert set(config.perturbation.control) <= set(wells["drug"])
+    genes = read_parquet(folder / Path(config.input.gene_table).name)
+    assert {"token_id", "ensembl_id", "gene_symbol"} <= set(genes.columns)
+    plates = read_plate_table(CONFIG.parent / str(config.plates))
+    cells = read_parquet(folder / "obs_cell_grid.parquet").groupby("plate")["n_cells"].sum()
+    assert {plate.name: plate.num_cells for plate in plates} == cells.to_dict()
+    assert set(cells.index) == set(wells["plate"])
