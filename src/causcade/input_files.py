@@ -189,9 +189,8 @@ class MtxFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtxHeader:
-    """Header of a matrix in text: type of its values, sizes as written, lines before the first entry, and its comments."""
+    """Header of a matrix in text: sizes as written, lines before the first entry, and its comments."""
 
-    field: Literal["integer", "real"]
     num_rows: int
     num_columns: int
     num_entries: int
@@ -259,8 +258,7 @@ def read_mtx_header(path: Path) -> MtxHeader:
     except READ_ERRORS as error:
         raise InputError(f"{path}: expected a matrix in text, found a file that cannot be read ({first_line(error)}). Copy it again.") from None
     kind = " ".join(banner).lower()
-    found = re.fullmatch(r"%%matrixmarket matrix coordinate (integer|real) general", kind)
-    if found is None:
+    if re.fullmatch(r"%%matrixmarket matrix coordinate (integer|real) general", kind) is None:
         raise InputError(
             f"{path}: expected '%%MatrixMarket matrix coordinate integer general' (or real) in the first line, found {kind[:80]!r}. Write it again."
         )
@@ -268,8 +266,7 @@ def read_mtx_header(path: Path) -> MtxHeader:
     if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
         raise InputError(f"{path}: expected numbers of rows, columns and entries after the comments, found {line.strip()[:80]!r}. Copy it again.")
     rows, columns, entries = map(int, sizes)
-    field: Literal["integer", "real"] = "integer" if found.group(1) == "integer" else "real"
-    return MtxHeader(field=field, num_rows=rows, num_columns=columns, num_entries=entries, num_lines=len(comments) + 2, comments="\n".join(comments))
+    return MtxHeader(num_rows=rows, num_columns=columns, num_entries=entries, num_lines=len(comments) + 2, comments="\n".join(comments))
 
 
 def is_cells_by_genes(files: MtxFiles, header: MtxHeader, num_genes: int, num_cells: int | None) -> bool:

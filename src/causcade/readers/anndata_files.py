@@ -20,7 +20,7 @@ __all__ = ["open_anndata"]
 
 KIND = "AnnData"
 # Room for the chunks of a matrix that a block cuts, so that none is unpacked twice.
-HDF5_CACHE = {"rdcc_nbytes": 64 << 20, "rdcc_nslots": 10_007}
+HDF5_CACHE = {"rdcc_nbytes": 16 << 20, "rdcc_nslots": 10_007}
 
 
 def open_anndata(path: Path, settings: InputConfig) -> OpenedInput:

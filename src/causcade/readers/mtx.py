@@ -65,7 +65,7 @@ def open_mtx(path: Path, settings: InputConfig) -> OpenedInput:
         lambda: _entries(files.matrix, header, cells_first=cells_first),
         (num_cells, len(var)),
         header.num_entries,
-        dtype=np.dtype(np.int64 if header.field == "integer" else np.float64),
+        dtype=np.dtype(np.float64),
         where=str(files.matrix),
     )
     kept, selected = select_features(var, settings, str(path))
@@ -111,10 +111,10 @@ def _read_cells(path: Path, vendor: str) -> pd.DataFrame:
     """Return the obs: barcodes of 10x, or the first column (bc_wells) and the others of Parse's cell_metadata.csv."""
     if vendor == "10x":
         with opening(path, "a table of barcodes"):
-            return pd.DataFrame(index=pd.Index(_read_plain(path)[0], dtype=object, name=None))
+            return pd.DataFrame(index=pd.Index(_read_plain(path)[0].to_numpy(), dtype=object))
     table = read_table(path, "cells of Parse")
     first = table.columns[0]
-    return table.drop(columns=first).set_axis(pd.Index(table[first].astype(str), dtype=object, name=None), axis=0)
+    return table.drop(columns=first).set_axis(pd.Index(table[first].astype(str).to_numpy(), dtype=object), axis=0)
 
 
 def _entries(path: Path, header: MtxHeader, *, cells_first: bool) -> Iterator[Triplets]:
@@ -126,7 +126,7 @@ def _entries(path: Path, header: MtxHeader, *, cells_first: bool) -> Iterator[Tr
         If there are fewer or more entries than the header says, or one lies outside the matrix.
     """
     num = 0
-    types = {0: np.int64, 1: np.int64, 2: np.int64 if header.field == "integer" else np.float64}
+    types = {0: np.int64, 1: np.int64, 2: np.float64}  # values as text may hold them, whatever the header says
     with open_bytes(path) as handle:
         for _ in range(header.num_lines):
             handle.readline()

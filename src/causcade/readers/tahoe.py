@@ -79,7 +79,7 @@ def read_token_table(path: str | None, where: str) -> TokenTable:
         raise InputError(f"{path}: expected each token_id once, as a whole number from 0, found others. Take the table of this release.")
     positions = np.full(int(tokens.max(initial=-1)) + 1, -1, dtype=np.int32)
     positions[tokens.astype(np.int64)] = np.arange(len(tokens), dtype=np.int32)
-    var = table[[SYMBOL]].set_axis(pd.Index(table["ensembl_id"].astype(str), dtype=object, name=None), axis=0)
+    var = table[[SYMBOL]].set_axis(pd.Index(table["ensembl_id"].astype(str).to_numpy(), dtype=object), axis=0)
     return TokenTable(path=str(path), var=var, positions=np.append(positions, np.int32(-1)))
 
 
@@ -196,7 +196,7 @@ def _read_obs(path: Path, shards: list[Path], members: dict[Path, np.ndarray | N
     if CELL not in obs:
         logger.warning("%s: no column %s, so that its cells are numbered from 0", path, CELL)
         return obs.set_axis(numbered_cells(num).index, axis=0)
-    return obs.drop(columns=CELL).set_axis(pd.Index(obs[CELL], dtype=object, name=None), axis=0)
+    return obs.drop(columns=CELL).set_axis(pd.Index(obs[CELL].to_numpy(), dtype=object), axis=0)
 
 
 class TokenRows:

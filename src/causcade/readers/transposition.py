@@ -86,13 +86,13 @@ class Transposition:
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
         gigabytes = needed / BYTES_PER_GB
-        logger.info("%s: its counts are not stored cell by cell and are turned round, with %.2f GB of scratch in %s", self._where, gigabytes, folder)
+        logger.info("%s: its entries are sorted by cell through %.2f GB of scratch in %s (TMPDIR)", self._where, gigabytes, folder)
         if free < needed:
             raise self._no_space(f"{gigabytes:.2f} GB", f"{free / BYTES_PER_GB:.2f} GB")
 
     def _no_space(self, expected: str, found: str) -> InputError:
         return InputError(
-            f"{self._where}: expected {expected} of free disk in {tempfile.gettempdir()} to turn its counts round, found {found}. "
+            f"{self._where}: expected {expected} of free disk in {tempfile.gettempdir()} to sort its counts by cell, found {found}. "
             "Set TMPDIR to a folder with more space, or store the counts cell by cell (CSR)."
         )
 

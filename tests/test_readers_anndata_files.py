@@ -1,4 +1,4 @@
-"""Readers of counts: one answer for every storage, and what is told of files that are not counts."""
+"""AnnData on disk: one answer for every storage, and what is told of files that are damaged or lack something."""
 
 import re
 import shutil
@@ -10,49 +10,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import zarr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from count_files import NUM_CELLS, NUM_GENES, dense, draw_counts, make_anndata, message, read, write_annotated
 
 from causcade.config import InputConfig
 from causcade.errors import InputError
-from causcade.files import write_anndata
-from causcade.readers import CountsFile, check_counts, merge_genes, strip_version
-
-NUM_CELLS, NUM_GENES = 37, 11
-
-
-def draw_counts(seed=0):
-    return np.random.default_rng(seed).poisson(0.7, (NUM_CELLS, NUM_GENES)).astype(np.float32)
-
-
-def make(counts, **layers):
-    obs = pd.DataFrame({"drug": ["x"] * counts.shape[0]}, index=[f"c{i}" for i in range(counts.shape[0])])
-    var = pd.DataFrame({"ensembl": [f"ENSG{i:011d}.3" for i in range(counts.shape[1])]}, index=[f"G{i}" for i in range(counts.shape[1])])
-    return anndata.AnnData(counts, obs=obs, var=var, layers=layers)
-
-
-def write(path, data):
-    if path.suffix == ".zarr":
-        write_anndata(path, data)
-    else:
-        data.write_h5ad(path, compression="gzip")
-    return path
-
-
-def read(path, num_cells=8, rows=None, **keys):
-    with CountsFile(path, InputConfig(**keys)) as file:
-        wanted = np.arange(len(file.obs)) if rows is None else np.asarray(rows, dtype=int)
-        return list(file.iter_blocks(wanted, num_cells))
-
-
-def dense(blocks):
-    return np.concatenate([counts.toarray() for _, counts in blocks]) if blocks else np.zeros((0, NUM_GENES))
-
-
-def message(path, **keys):
-    with pytest.raises(InputError) as error:
-        read(path, **keys)
-    return str(error.value)
+from causcade.readers import CountsFile
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +35,12 @@ def stored(tmp_path_factory):
     found = {}
     for suffix in (".h5ad", ".zarr"):
         for name, matrix in matrices.items():
-            found[name + suffix] = (write(folder / (name + suffix), make(matrix)), {})
+            found[name + suffix] = (write_annotated(folder / (name + suffix), make_anndata(matrix)), {})
         log = np.log1p(counts)
-        found["layer" + suffix] = (write(folder / ("layer" + suffix), make(sp.csr_matrix(log), raw=sp.csr_matrix(counts))), {"layer": "raw"})
+        found["layer" + suffix] = (
+            write_annotated(folder / ("layer" + suffix), make_anndata(sp.csr_matrix(log), raw=sp.csr_matrix(counts))),
+            {"layer": "raw"},
+        )
     return found
 
 
@@ -112,20 +77,8 @@ def test_some_rows_of_a_file(stored, name, rows):
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_matrix, np.asarray])
 def test_none_and_one_cell(tmp_path, size, kind):
-    path = write(tmp_path / "x.h5ad", make(kind(draw_counts()[:size])))
+    path = write_annotated(tmp_path / "x.h5ad", make_anndata(kind(draw_counts()[:size])))
     np.testing.assert_array_equal(dense(read(path)), draw_counts()[:size])
-
-
-@pytest.mark.parametrize(
-    ("identifier", "expected"),
-    [
-        ("ENSG00000141510.18", "ENSG00000141510"), ("ENSG00000141510", "ENSG00000141510"), ("ENSMUSG00000059552.14", "ENSMUSG00000059552"),
-        ("ENSG00000182378.14_PAR_Y", "ENSG00000182378_PAR_Y"), ("TP53", "TP53"), ("AC008770.3", "AC008770.3"), ("HLA-A.1", "HLA-A.1"), ("", ""),
-        ("ENSA.1", "ENSA.1"),
-    ],
-)  # fmt: skip
-def test_versions_of_ensembl_ids(identifier, expected):
-    assert strip_version(identifier) == expected
 
 
 def test_genes_of_a_file(stored):
@@ -138,82 +91,21 @@ def test_genes_of_a_file(stored):
 
 def test_a_gene_without_an_id_keeps_its_name(tmp_path, caplog):
     """Otherwise all of them would be summed into one gene called nan."""
-    data = make(draw_counts())
+    data = make_anndata(draw_counts())
     data.var["id"] = ["ENSG1.1", np.nan, "", *[f" ENSG{i}.2 " for i in range(2, NUM_GENES - 1)]]
     data.var["name"] = pd.Categorical(["A", "B", None, *[f"S{i}" for i in range(NUM_GENES - 3)]])
-    path = write(tmp_path / "x.h5ad", data)
+    path = write_annotated(tmp_path / "x.h5ad", data)
     with CountsFile(path, InputConfig(gene_id="id", gene_symbol="name")) as file:
         assert file.genes["gene_id"].tolist()[:4] == ["ENSG1", "G1", "G2", "ENSG2"]
         assert file.genes["symbol"].tolist()[:4] == ["A", "B", "G2", "S0"]
     assert "2 of 11 genes have nothing in var column 'id' and keep their name" in caplog.text
 
 
-def test_features_of_one_gene_are_summed():
-    keys, summing = merge_genes(pd.Index(["A", "B", "A", "C"]))
-    assert keys.tolist() == ["A", "B", "C"]
-    np.testing.assert_array_equal(np.array([[1, 2, 3, 4]]) @ summing.toarray(), [[4, 2, 4]])
-    keys, summing = merge_genes(pd.Index(["A", "B"]))
-    assert keys.tolist() == ["A", "B"]
-    assert summing is None
-
-
-def test_sums_beyond_single_precision_are_exact():
-    _, summing = merge_genes(pd.Index(["A", "A"]))
-    counts = sp.csr_matrix(np.array([[2**24, 1]], dtype=np.float32))
-    assert (counts @ summing).toarray().tolist() == [[2**24 + 1]]
-
-
-@given(keys=st.lists(st.sampled_from("ABCDE"), max_size=12), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_summing_equals_a_loop(keys, seed):
-    counts = np.random.default_rng(seed).poisson(2, (3, len(keys)))
-    distinct, summing = merge_genes(pd.Index(keys, dtype=object))
-    expected = {key: sum((counts[:, i] for i, other in enumerate(keys) if other == key), np.zeros(3)) for key in keys}
-    found = counts if summing is None else sp.csr_matrix(counts) @ summing
-    assert distinct.tolist() == list(expected)
-    for position, key in enumerate(distinct):
-        np.testing.assert_array_equal(
-            np.asarray(found[:, [position]].todense() if sp.issparse(found) else found[:, [position]]).ravel(), expected[key]
-        )
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.uint16, bool])
-def test_whole_numbers_of_any_type_are_counts(kind):
-    check_counts(sp.csr_matrix(np.array([[0, 1], [1, 0]], dtype=kind)), np.array(["A", "B"]), "x")
-
-
-@pytest.mark.parametrize(
-    ("value", "shown", "kind"),
-    [
-        (0.6931472, "0.6931472", "log-normalised or scaled data"), (1.0000001, "1.0000001", "log-normalised or scaled data"),
-        (-1.0, "-1.0", "scaled or corrected data"), (np.nan, "nan", "scaled or corrected data"), (np.inf, "inf", "log-normalised or scaled data"),
-    ],
-)  # fmt: skip
-def test_what_is_no_count_is_told_with_its_gene(value, shown, kind):
-    counts = sp.csr_matrix(np.array([[1.0, 0, 3], [0, value, 0]]))
-    with pytest.raises(InputError) as error:
-        check_counts(counts, np.array(["A", "B", "C"]), "x.h5ad")
-    assert str(error.value) == (
-        f"x.h5ad: expected raw counts (whole numbers from 0), found {shown} in gene 'B', which looks like {kind}. "
-        "Set `input: {layer: NAME}` to the layer that holds counts, or give the file before normalisation."
-    )
-
-
-def test_negative_integers_are_no_counts():
-    with pytest.raises(InputError, match="found -2 in gene 'A', which looks like scaled or corrected data"):
-        check_counts(sp.csr_matrix(np.array([[-2]])), np.array(["A"]), "x")
-
-
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_matrix, np.asarray])
 def test_log_normalised_files_are_refused(tmp_path, kind):
-    path = write(tmp_path / "x.h5ad", make(kind(np.log1p(draw_counts()))))
+    path = write_annotated(tmp_path / "x.h5ad", make_anndata(kind(np.log1p(draw_counts()))))
     text = message(path)
     assert re.match(rf"{path}: expected raw counts \(whole numbers from 0\), found [01]\.\d+ in gene 'G\d+', which looks like log-normalised", text)
-
-
-def test_an_absent_file(tmp_path):
-    path = tmp_path / "none.h5ad"
-    assert message(path) == f"{path}: expected counts of a plate, found no file. Correct column counts of the plate table."
 
 
 @pytest.mark.parametrize("name", ["csr.h5ad", "dense.h5ad"])
@@ -224,9 +116,9 @@ def test_a_truncated_file_is_told_wherever_it_was_cut(stored, tmp_path, name, sh
     path.write_bytes(whole[: int(share * len(whole))])
     text = message(path)
     assert text.startswith(
-        f"{path}: expected an h5ad file or an AnnData zarr store, found one that cannot be opened: it is truncated or of another format ("
+        f"{path}: expected counts (h5ad, AnnData zarr, 10x h5, an mtx folder or Tahoe parquet), found a file that cannot be opened: it is truncated"
     )
-    assert text.endswith("Copy it again, or convert it to h5ad.")
+    assert text.endswith("Copy it again, or convert it to one of these.")
 
 
 def damaged(path, tmp_path, element):
@@ -257,22 +149,49 @@ def test_damaged_tables_are_told_when_the_file_is_opened(stored, tmp_path, eleme
     assert text.endswith("Copy it again, or write it again.")
 
 
-@pytest.mark.parametrize(("name", "shown"), [("x.h5ad", "it is truncated or of another format ("), ("x.mtx", "it ends in .mtx (mtx) (")])
-def test_other_formats(tmp_path, name, shown):
-    path = tmp_path / name
-    path.write_text("%%MatrixMarket matrix coordinate integer general\n1 1 1\n1 1 1\n")
-    assert shown in message(path)
-
-
-def test_hdf5_and_zarr_that_are_no_anndata(tmp_path):
+def test_files_that_are_no_anndata(tmp_path):
+    """Where the format is not told from the file but asked for."""
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["matrix"] = [1]
-    expected = f"{tmp_path / 'x.h5'}: expected AnnData (obs, var, X), found a file with matrix. Convert it to h5ad."
-    assert message(tmp_path / "x.h5") == expected
     zarr.open_group(str(tmp_path / "x.zarr"), mode="w").create_group("other")
-    assert message(tmp_path / "x.zarr") == f"{tmp_path / 'x.zarr'}: expected AnnData (obs, var, X), found a file with other. Convert it to h5ad."
-    (tmp_path / "folder").mkdir()
-    assert message(tmp_path / "folder").startswith(f"{tmp_path / 'folder'}: expected an AnnData zarr store, found a folder that is none (")
+    for name, found in (("x.h5", "matrix"), ("x.zarr", "other")):
+        path = tmp_path / name
+        expected = f"{path}: expected AnnData (obs, var, X), found a file with {found}. Correct column counts, or input.format."
+        assert message(path, format="anndata") == expected
+    (tmp_path / "x.txt").write_text("no")
+    assert message(tmp_path / "x.txt", format="anndata").startswith(f"{tmp_path / 'x.txt'}: expected AnnData, found a file that is damaged, ")
+
+
+def test_files_before_anndata_07(tmp_path):
+    path = tmp_path / "x.h5ad"
+    with h5py.File(path, "w") as file:
+        file["obs"] = file["var"] = np.array([(b"a",)], dtype=[("index", "S1")])
+        file["X"] = np.ones((1, 1))
+    assert message(path) == (
+        f"{path}: expected AnnData as anndata 0.7 and later write it, found an older file, whose tables are arrays. "
+        "Write it again with `anndata.read_h5ad(PATH).write_h5ad(PATH)`."
+    )
+
+
+def test_sparse_matrices_of_anndata_06(stored, tmp_path):
+    path = tmp_path / "x.h5ad"
+    shutil.copy(stored["csr.h5ad"][0], path)
+    with h5py.File(path, "r+") as file:
+        attributes = file["X"].attrs
+        attributes["h5sparse_format"], attributes["h5sparse_shape"] = "csr", attributes["shape"]
+        for name in ("encoding-type", "encoding-version", "shape"):
+            del attributes[name]
+    np.testing.assert_array_equal(dense(read(path)), draw_counts())
+
+
+@pytest.mark.parametrize(("element", "value"), [("indptr", -1), ("indptr", 10**6), ("indices", NUM_GENES), ("indices", -1)])
+def test_numbers_that_lead_out_of_the_matrix_are_damage(stored, tmp_path, element, value):
+    path = tmp_path / "x.h5ad"
+    shutil.copy(stored["csr.h5ad"][0], path)
+    with h5py.File(path, "r+") as file:
+        file["X"][element][3] = value
+    assert message(path).startswith(f"{path}: expected ")
+    assert "damaged" in message(path)
 
 
 def test_absent_layers_columns_and_embeddings(stored, tmp_path):
@@ -290,15 +209,15 @@ def test_absent_layers_columns_and_embeddings(stored, tmp_path):
 
 
 def test_a_file_without_x(tmp_path):
-    data = make(draw_counts(), raw=sp.csr_matrix(draw_counts()))
+    data = make_anndata(draw_counts(), raw=sp.csr_matrix(draw_counts()))
     data.X = None
-    path = write(tmp_path / "x.h5ad", data)
+    path = write_annotated(tmp_path / "x.h5ad", data)
     assert message(path) == f"{path}: expected counts in X, found no X but layers raw. Set `input: {{layer: NAME}}`."
     np.testing.assert_array_equal(dense(read(path, layer="raw")), draw_counts())
 
 
 def test_a_matrix_of_another_shape(tmp_path):
-    path = write(tmp_path / "x.h5ad", make(draw_counts()))
+    path = write_annotated(tmp_path / "x.h5ad", make_anndata(draw_counts()))
     with h5py.File(path, "r+") as file:
         del file["X"]
         file["X"] = np.zeros((3, 2), dtype=np.float32)
@@ -306,22 +225,22 @@ def test_a_matrix_of_another_shape(tmp_path):
 
 
 def test_a_precomputed_embedding(tmp_path):
-    data = make(draw_counts())
+    data = make_anndata(draw_counts())
     values = np.random.default_rng(0).normal(size=(NUM_CELLS, 4))
     data.obsm["X_emb"] = values
-    with CountsFile(write(tmp_path / "x.h5ad", data), InputConfig()) as file:
+    with CountsFile(write_annotated(tmp_path / "x.h5ad", data), InputConfig()) as file:
         np.testing.assert_array_equal(file.embedding("X_emb"), values.astype(np.float32))
         assert file.embedding("X_emb").dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["x.h5ad", "x.zarr"])
 def test_widths_of_embeddings(tmp_path, name):
-    data = make(draw_counts())
-    with CountsFile(write(tmp_path / f"none_{name}", data), InputConfig()) as file:
+    data = make_anndata(draw_counts())
+    with CountsFile(write_annotated(tmp_path / f"none_{name}", data), InputConfig()) as file:
         assert file.obsm_widths == {}
     data.obsm["X_emb"] = np.zeros((NUM_CELLS, 4))
     data.obsm["table"] = pd.DataFrame(np.zeros((NUM_CELLS, 3)), index=data.obs_names, columns=list("abc"))
-    with CountsFile(write(tmp_path / name, data), InputConfig()) as file:
+    with CountsFile(write_annotated(tmp_path / name, data), InputConfig()) as file:
         assert file.obsm_widths == {"X_emb": 4, "table": 3}
 
 
