@@ -23,7 +23,8 @@ rule quality:
         runtime=minutes,
     params:
         plate=plate_of,
-        settings=settings_of("input", "quality", "seed") | {"perturbation": LABELS},
+        settings=settings_of("input", "quality", "seed", "backend")
+        | {"perturbation": LABELS},
         columns=CONFIG.covariates.obs_columns,
         code=code_digest("quality"),
     script:

@@ -14,3 +14,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; it is not part of the project")
     return folder
+
+
+@pytest.fixture
+def plate_of(tmp_path):
+    """Write and open a small input as the cells of a plate (:func:`cell_cases.open_input`); files are closed at the end."""
+    from cell_cases import gene_names, open_input, write_input
+
+    opened = []
+
+    def make(counts, genes=None, *, columns=None, index=None, **options):
+        genes = gene_names(counts.shape[1]) if genes is None else genes
+        file, view = open_input(write_input(tmp_path / f"{len(opened)}.h5ad", counts, genes, index=index, **(columns or {})), **options)
+        opened.append(file)
+        return view
+
+    yield make
+    for file in opened:
+        file.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from causcade.gene_lists import G2M_GENES, MITO_GENES, MITO_PREFIX, S_GENES
+from causcade.gene_lists import G2M_GENES, MITO_GENE_IDS, MITO_GENES, MITO_PREFIX, S_GENES
 
 
 @pytest.mark.parametrize(("genes", "number"), [(S_GENES, 43), (G2M_GENES, 54), (MITO_GENES, 13)])
@@ -19,6 +19,21 @@ def test_phases_share_no_gene_and_hold_the_ones_that_everyone_knows():
 
 def test_mitochondrial_genes_have_the_prefix():
     assert all(gene.startswith(MITO_PREFIX) for gene in MITO_GENES)
+
+
+def test_mitochondrial_ids():
+    assert len(MITO_GENE_IDS) == 37
+    assert all(len(gene_id) == 15 and gene_id.startswith("ENSG00000") for gene_id in MITO_GENE_IDS)
+
+
+@pytest.mark.shared_data
+def test_mitochondrial_ids_are_those_of_hgnc(shared_data):
+    from causcade.resources.identifiers import read_hgnc
+
+    table = read_hgnc(shared_data / "references" / "idmap" / "hgnc_complete_set.txt.gz")
+    known = table[(table["namespace"] == "ensembl") & table["gene"].str.startswith(MITO_PREFIX)]
+    assert set(known["identifier"]) == MITO_GENE_IDS
+    assert set(MITO_GENES) <= set(known["gene"])
 
 
 @pytest.mark.shared_data

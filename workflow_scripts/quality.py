@@ -12,10 +12,11 @@ def main(job) -> None:
         settings = job.params.settings
         reading = InputConfig(**settings["input"])
         plate = Plate(**job.params.plate)
-        with CountsFile(plate.counts, reading) as file:
+        with CountsFile(plate.counts, reading, plate.name) as file:
             view = quality.open_plate(file, plate, reading, PerturbationConfig(**settings["perturbation"]), read_resolver(job.input.identifiers))
+            judging = QualityConfig(**settings["quality"])
             table = quality.store_plate(
-                view, job.output.cells, QualityConfig(**settings["quality"]), columns=job.params.columns, seed=settings["seed"]
+                view, job.output.cells, judging, columns=job.params.columns, seed=settings["seed"], backend=settings["backend"]
             )
         files.write_parquet(job.output.table, table)
 

@@ -1,10 +1,11 @@
 """Short gene lists that are facts of biology: cell-cycle phases and mitochondrial genes.
 
-Cell-cycle lists: Tirosh et al. 2016, Science 352:189 (doi:10.1126/science.aad0501), 43 S-phase and 54 G2/M genes, with the symbols of
-that paper; they are resolved to approved symbols when a panel is made.
+Mitochondrial genes: the 37 of the human mitochondrial genome (13 proteins, 2 rRNAs, 22 tRNAs; Anderson et al. 1981, doi:10.1038/290457a0), with the
+Ensembl ids that HGNC gives. Cell-cycle lists: Tirosh et al. 2016, Science 352:189 (doi:10.1126/science.aad0501), 43 S-phase and 54 G2/M genes,
+with the symbols of that paper; they are resolved to approved symbols when a panel is made.
 """
 
-__all__ = ["G2M_GENES", "MITO_GENES", "MITO_PREFIX", "S_GENES"]
+__all__ = ["G2M_GENES", "MITO_GENES", "MITO_GENE_IDS", "MITO_PREFIX", "S_GENES"]
 
 MITO_PREFIX = "MT-"
 
@@ -14,6 +15,20 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 MITO_GENES: tuple[str, ...] = _words("MT-ATP6 MT-ATP8 MT-CO1 MT-CO2 MT-CO3 MT-CYB MT-ND1 MT-ND2 MT-ND3 MT-ND4 MT-ND4L MT-ND5 MT-ND6")
+
+MITO_GENE_IDS: frozenset[str] = frozenset(
+    _words(
+        # proteins, in the order of MITO_GENES
+        "ENSG00000198899 ENSG00000228253 ENSG00000198804 ENSG00000198712 ENSG00000198938 ENSG00000198727 ENSG00000198888 ENSG00000198763 "
+        "ENSG00000198840 ENSG00000198886 ENSG00000212907 ENSG00000198786 ENSG00000198695 "
+        # rRNAs
+        "ENSG00000211459 ENSG00000210082 "
+        # tRNAs
+        "ENSG00000210127 ENSG00000210140 ENSG00000210154 ENSG00000210194 ENSG00000210049 ENSG00000210164 ENSG00000210176 ENSG00000210100 "
+        "ENSG00000210156 ENSG00000209082 ENSG00000210191 ENSG00000210112 ENSG00000210135 ENSG00000210196 ENSG00000210107 ENSG00000210174 "
+        "ENSG00000210151 ENSG00000210184 ENSG00000210195 ENSG00000210077 ENSG00000210117 ENSG00000210144"
+    )
+)
 
 S_GENES: tuple[str, ...] = _words(
     "MCM5 PCNA TYMS FEN1 MCM2 MCM4 RRM1 UNG GINS2 MCM6 CDCA7 DTL PRIM1 UHRF1 MLF1IP HELLS RFC2 RPA2 NASP RAD51AP1 GMNN WDR76 SLBP CCNE2 "
