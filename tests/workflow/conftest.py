@@ -82,7 +82,8 @@ def make_checkout(folder: Path, plates: list[str]) -> Checkout:
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            # with what is compiled already, numba's kernels above all, but not with what another process is just compiling
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.egg-info", "*.pyc.*", "*.tmp.*"))
         else:
             shutil.copy(source, folder / part)
     checkout = Checkout(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +69,13 @@ def test_matrices_per_line_are_made_on_request_from_sums_of_their_own(finished, 
     path = changing("screen.yaml")
     path.write_text(path.read_text() + "\ncoexpression: {per_line: true}\n")
     assert finished.jobs() == {"coexpression_lines_moments": 2, "coexpression_lines": 1, "manifest": 1, "report": 1}
+    done = finished.snakemake("--nolock", "results/small/coexpression_by_line")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    sums, matrices = (finished.folder / "results" / "small" / name for name in ("moments_by_line", "coexpression_by_line"))
+    files = ["line1.parquet", "line1.zarr", "line2.parquet", "line2.zarr", "lines.parquet"]
+    assert sorted(path.name for path in matrices.iterdir() if not path.name.startswith(".")) == files
+    shutil.rmtree(sums)
+    shutil.rmtree(matrices)
 
 
 def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing):
