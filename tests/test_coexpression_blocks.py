@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from causcade.coexpression import blocks
 from causcade.coexpression.blocks import Preparation, anchored_counts, in_order, read_ahead
-from causcade.coexpression.dense import PRECISIONS, round_to
+from causcade.coexpression.dense import PRECISIONS, DenseGram
 from causcade.covariates import cell_cycle_scores, design
 
 
@@ -73,14 +73,15 @@ def test_an_error_on_a_thread_reaches_the_caller(through):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_prepared_block_holds_the_rounded_values_and_their_products(tmp_path, precision):
+def test_a_prepared_block_holds_the_values_as_multiplied_and_their_products(tmp_path, precision):
     counts = random_counts(np.random.default_rng(1), 30, 40)
     store = make_store(tmp_path / "p.zarr", counts, age=np.arange(30.0), cell_line=list("AB") * 15)
     genes, terms = ["g030", "absent", "g004", "g039"], ["age", "cell_line", "s_score"]
     rows = np.arange(7, 29)
     (_, stored), *_ = store.iter_counts(30)
-    block = Preparation(store, pd.Index(genes), terms, ROLES, precision)((rows, stored[rows]))
-    x = round_to(dense_x(store, genes)[rows].astype(np.float32), precision).astype(np.float64)
+    kernel = DenseGram(4, precision=precision, shift_G=np.array([0, 0, 0, 5.0]))
+    block = Preparation(store, pd.Index(genes), terms, ROLES)((rows, stored[rows]), kernel.rounded)
+    x = kernel.rounded(sp.csr_matrix(dense_x(store, genes)[rows].astype(np.float32))).toarray().astype(np.float64)
     np.testing.assert_array_equal(block.x_BG.toarray(), x)
     assert block.x_BG.dtype == np.float32
     assert block.x_BG.has_sorted_indices
@@ -88,11 +89,10 @@ def test_a_prepared_block_holds_the_rounded_values_and_their_products(tmp_path, 
     c, names = design(store.obs.iloc[rows], cell_cycle_scores(everything, store.var.index, ROLES), terms)
     assert block.names == names
     np.testing.assert_allclose(block.sxc_KG, c.T @ x, rtol=1e-12)
-    np.testing.assert_allclose(block.square_G, np.square(x).sum(axis=0), rtol=1e-13)
     np.testing.assert_allclose(block.scc_KK, c.T @ c, rtol=1e-13)
 
 
 def test_scores_without_genes_bring_no_column(tmp_path):
     store = make_store(tmp_path / "p.zarr", random_counts(np.random.default_rng(1), 5, 3))
     part = next(iter(store.iter_counts(5)))
-    assert Preparation(store, pd.Index(gene_names(3)), ["s_score"], NO_ROLES, "float32")(part).names == ["intercept"]
+    assert Preparation(store, pd.Index(gene_names(3)), ["s_score"], NO_ROLES)(part).names == ["intercept"]

@@ -51,6 +51,7 @@ def test_collinear_covariates_are_named_in_order(total):
     result = residual_correlation(total)
     assert result.covariates == ["intercept", "age", "log_counts", "mito_fraction", "s_score", "cell_line=A", "cell_line=B", "plate=p1"]
     assert result.dropped_covariates == ["cell_line=C", "plate=p2", "plate=p3"]
+    assert result.dropped_reasons == {"cell_line=C": "reference level", "plate=p2": "explained by cell_line=B, plate=p1", "plate=p3": "explained by cell_line=B"}
     assert result.num_cells == 270
 
 
@@ -199,4 +200,5 @@ def test_write_coexpression(monkeypatch, total, tmp_path, rows):
     np.testing.assert_array_equal(group["raw_correlation"][:], result.raw_correlation_GG)
     np.testing.assert_array_equal(group["residual_sd"][:], result.residual_sd_G)
     assert group["correlation"].dtype == np.float32
-    assert dict(group.attrs) == {"num_cells": 270, "covariates": result.covariates, "dropped_covariates": result.dropped_covariates}
+    names = ("num_cells", "covariates", "dropped_covariates", "dropped_reasons")
+    assert dict(group.attrs) == {name: getattr(result, name) for name in names}

@@ -19,9 +19,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from causcade.cells import CellStore
-from causcade.coexpression.dense import Precision, round_to
 from causcade.coexpression.kernels import KERNEL_CELLS
-from causcade.covariates import SCORE_ROLES, cell_cycle_scores, design
+from causcade.covariates import SCORE_ROLES, Covariates, CycleScores
 
 __all__ = ["Block", "Preparation", "anchored_counts", "in_order", "read_ahead"]
 
@@ -89,11 +88,10 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One block: x (float32 CSR, sorted), and in float64 its products with the covariates, its square sums, C'C, and the names of the K columns."""
+    """One block: x (float32 CSR, sorted), and in float64 its products with the covariates and C'C, with the names of the K columns."""
 
     x_BG: sp.csr_matrix
     sxc_KG: np.ndarray
-    square_G: np.ndarray
     scc_KK: np.ndarray
     names: list[str]
 
@@ -113,25 +111,33 @@ class Preparation:
         What x is rounded to; X'C and the squares are of the very numbers that the kernel multiplies.
     """
 
-    def __init__(self, store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame, precision: Precision) -> None:
-        self._obs = store.obs
+    def __init__(self, store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame) -> None:
+        self._covariates = Covariates(store.obs, terms)
         self._totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
-        self.num_genes = len(gene_ids)
+        self._num_genes = len(gene_ids)
         self._position_F = gene_ids.get_indexer(store.var.index).astype(np.int64)
-        self._terms, self._roles, self._precision = terms, roles, precision
         is_scored = store.var.index.isin(roles["gene_id"]) & bool(SCORE_ROLES.keys() & set(terms))
-        self._scored = store.var.index[is_scored]
+        self._scores = CycleScores(store.var.index[is_scored], roles)
+        self._num_scored = int(is_scored.sum())
         self._scored_F = np.where(is_scored, np.cumsum(is_scored) - 1, -1).astype(np.int64)
 
-    def __call__(self, part: tuple[np.ndarray, sp.csr_matrix]) -> Block:
-        """Prepare one block from its row numbers [B] and counts [B, F]."""
+    def __call__(self, part: tuple[np.ndarray, sp.csr_matrix], rounded: Callable[[sp.csr_matrix], sp.csr_matrix] | None = None) -> Block:
+        """Prepare one block.
+
+        Parameters
+        ----------
+        part
+            Row numbers [B] and counts [B, F].
+        rounded
+            How the kernel rounds x; X'C is then of the very numbers that it multiplies.
+        """
         from causcade.coexpression.preparation import covariate_products, panel_expression
 
         rows, counts = part
         totals = self._totals[rows]
-        x_BG = panel_expression(counts, totals, self._position_F, self.num_genes)
-        x_BG.data = round_to(x_BG.data, self._precision)
-        scored = panel_expression(counts, totals, self._scored_F, len(self._scored))
-        c_BK, names = design(self._obs.iloc[rows], cell_cycle_scores(scored, self._scored, self._roles), self._terms)
-        sxc_KG, square_G = covariate_products(x_BG, c_BK)
-        return Block(x_BG=x_BG, sxc_KG=sxc_KG, square_G=square_G, scc_KK=c_BK.T @ c_BK, names=names)
+        x_BG = panel_expression(counts, totals, self._position_F, self._num_genes)
+        if rounded is not None:
+            x_BG = rounded(x_BG)
+        scores = self._scores(panel_expression(counts, totals, self._scored_F, self._num_scored))
+        c_BK, names = self._covariates.block(rows, scores)
+        return Block(x_BG=x_BG, sxc_KG=covariate_products(x_BG, c_BK), scc_KK=c_BK.T @ c_BK, names=names)

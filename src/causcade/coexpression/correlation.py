@@ -16,7 +16,7 @@ import numpy as np
 
 from causcade.coexpression.moments import Moments
 from causcade.coexpression.packed import mirror, packed_rows, row_start
-from causcade.covariates import INTERCEPT, independent_columns
+from causcade.covariates import INTERCEPT, dropped_reasons, independent_columns
 from causcade.errors import InputError
 from causcade.files import replacing, zarr_v3
 
@@ -33,7 +33,21 @@ ROWS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coexpression:
-    """Residual and raw correlations [G, G] (0 for constant genes, 1 on the diagonal of others); mean, sd, residual sd of x [G] (divisor: cells)."""
+    """Correlations of all pairs of genes.
+
+    Attributes
+    ----------
+    correlation_GG, raw_correlation_GG : numpy.ndarray
+        Of residuals and of x itself, float32; 0 for constant genes, 1 on the diagonal of others.
+    mean_G, sd_G, residual_sd_G : numpy.ndarray
+        Of x, float64 (natural log units; divisor: cells).
+    num_cells : int
+        Number of cells.
+    covariates, dropped_covariates : list of str
+        Columns that were adjusted for, and those left out.
+    dropped_reasons : dict
+        Why, for each that was left out (:func:`causcade.covariates.dropped_reasons`).
+    """
 
     correlation_GG: np.ndarray
     raw_correlation_GG: np.ndarray
@@ -43,6 +57,7 @@ class Coexpression:
     num_cells: int
     covariates: list[str]
     dropped_covariates: list[str]
+    dropped_reasons: dict[str, str]
 
 
 def _whitened(moments: Moments, keep_K: np.ndarray) -> np.ndarray:
@@ -98,8 +113,9 @@ def residual_correlation(moments: Moments) -> Coexpression:
     keep_K = independent_columns(moments.scc_KK)
     names = [name for name, kept in zip(moments.covariates, keep_K, strict=True) if kept]
     dropped = [name for name, kept in zip(moments.covariates, keep_K, strict=True) if not kept]
+    reasons = dropped_reasons(moments.scc_KK, list(moments.covariates))
     if dropped:
-        logger.info("collinear covariates left out: %s", ", ".join(dropped))
+        logger.info("covariates left out: %s", ", ".join(f"{name} ({reasons[name]})" for name in dropped))
     if moments.num_cells <= len(names):
         raise InputError(
             f"coexpression: expected more cells than covariates, found {moments.num_cells} cells and {len(names)} covariates. "
@@ -120,6 +136,7 @@ def residual_correlation(moments: Moments) -> Coexpression:
         num_cells=moments.num_cells,
         covariates=names,
         dropped_covariates=dropped,
+        dropped_reasons=reasons,
     )
 
 
@@ -127,7 +144,7 @@ def write_coexpression(path: str | Path, result: Coexpression) -> None:
     """Write `coexpression.zarr`.
 
     Arrays correlation and raw_correlation [G, G] float32, mean, sd and residual_sd [G] float64 (natural log units); attributes num_cells, covariates,
-    dropped_covariates.
+    dropped_covariates, dropped_reasons.
     """
     import zarr
 
@@ -140,5 +157,6 @@ def write_coexpression(path: str | Path, result: Coexpression) -> None:
                 array[start : start + ROWS] = values[start : start + ROWS]
         for name, vector in (("mean", result.mean_G), ("sd", result.sd_G), ("residual_sd", result.residual_sd_G)):
             group.create_array(name, data=vector)
-        group.attrs.update({"num_cells": result.num_cells, "covariates": result.covariates, "dropped_covariates": result.dropped_covariates})
+        names = ("num_cells", "covariates", "dropped_covariates", "dropped_reasons")
+        group.attrs.update({name: getattr(result, name) for name in names})
         zarr.consolidate_metadata(group.store)

@@ -1,17 +1,17 @@
 """Sums of a plate: Sxx = X'X, Sxc = X'C and Scc = C'C over its cells, exact enough to be subtracted from each other, additive over shards and plates.
 
 X is x = log(1 + CP10k) of the panel's genes, C the covariates with the intercept. The kernel gives Sxx from float32 products within a block, added in
-float64; all else is exact products in float64, the diagonal of Sxx too, so that a gene without variance is told from one with little.
+float64; Sxc, Scc and the diagonal of Sxx are sums in float64, so that a gene without variance is told from one with little.
 
 Axes: G genes of the panel, K covariate columns, P = G (G + 1) / 2 packed pairs (:mod:`causcade.coexpression.packed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,10 @@ import scipy.sparse as sp
 
 from causcade.backend import Backend, torch_device
 from causcade.cells import CellStore
-from causcade.coexpression.blocks import Preparation, anchored_counts, in_order, read_ahead
+from causcade.coexpression.blocks import Block, Preparation, anchored_counts, in_order, read_ahead
 from causcade.coexpression.dense import DenseGram, Precision
-from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram
-from causcade.coexpression.packed import packed_length, row_start
+from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram, common_shift
+from causcade.coexpression.packed import packed_length
 from causcade.covariates import INTERCEPT
 from causcade.errors import InputError
 from causcade.files import replacing
@@ -55,16 +55,6 @@ class Moments:
     covariates: tuple[str, ...]
     num_cells: int
     gene_ids: tuple[str, ...]
-
-
-class Gram(Protocol):
-    """A kernel that sums X'X over blocks."""
-
-    def add(self, x_BG: sp.csr_matrix) -> None:
-        """Add a block, float32 CSR [B, G] with sorted columns."""
-
-    def finish(self) -> np.ndarray:
-        """Packed upper triangle of the sum, float64."""
 
 
 def shard_range(num_cells: int, shard: int, num_shards: int) -> tuple[int, int]:
@@ -121,21 +111,17 @@ def _column_order(name: str) -> tuple[bool, bool, str]:
     return (name != INTERCEPT, "=" in name, name)
 
 
-def _shift(store: CellStore, prepare: Preparation, cells: np.ndarray, block_cells: int) -> np.ndarray:
-    """Mean of x over the first block of the cells, [G]: what the kernel centres with, the same for all shards of a plate."""
+def _shift(store: CellStore, prepare: Preparation, cells: np.ndarray, block_cells: int) -> np.ndarray | None:
+    """Find what the kernel takes from each gene: by the first block of the cells, so that it is the same for all shards of a plate."""
     for part in anchored_counts(store.iter_counts(block_cells, cells[:KERNEL_CELLS])):
-        block = prepare(part)
-        mean_G: np.ndarray = block.sxc_KG[block.names.index(INTERCEPT)] / block.x_BG.shape[0]
-        return mean_G
-    return np.zeros(prepare.num_genes)
+        return common_shift(prepare(part).x_BG)
+    return None  # there are no cells
 
 
-def _kernel(store: CellStore, gene_ids: pd.Index, shift_G: np.ndarray, *, device: str, threads: int, precision: Precision) -> Gram:
-    """Make the kernel of a device; that of the CPU goes by the share of the plate's cells that express a gene."""
-    if device != "cpu":
-        return DenseGram(len(gene_ids), device=device, precision=precision, shift_G=shift_G)
-    density_G = store.var["num_cells"].reindex(gene_ids, fill_value=0).to_numpy(dtype=np.float64) / max(store.num_cells, 1)
-    return HybridGram(density_G, shift_G=shift_G, num_threads=threads)
+def _density(store: CellStore, gene_ids: pd.Index) -> np.ndarray:
+    """Share of the plate's cells that express a gene, [G]."""
+    density_G: np.ndarray = store.var["num_cells"].reindex(gene_ids, fill_value=0).to_numpy(dtype=np.float64) / max(store.num_cells, 1)
+    return density_G
 
 
 def measure_rows(
@@ -154,23 +140,26 @@ def measure_rows(
         Those of the cells that are summed, by their position in `cells`.
     """
     device = torch_device(backend)
-    if device == "cpu":
-        precision = "float32"
-    prepare = Preparation(store, gene_ids, terms, roles, precision)
+    prepare = Preparation(store, gene_ids, terms, roles)
     shift_G = _shift(store, prepare, cells, block_cells)
-    kernel = _kernel(store, gene_ids, shift_G, device=device, threads=threads, precision=precision)
-    # A GPU multiplies faster than one thread prepares; to the kernel of the CPU preparing is a few hundredths, and it needs the threads itself.
-    num_workers = 1 if device == "cpu" else threads
-    sums, square_G = _CovariateSums(len(gene_ids)), np.zeros(len(gene_ids))
+    kernel: HybridGram | DenseGram
+    to_block: Callable[[tuple[np.ndarray, sp.csr_matrix]], Block] = prepare
+    if device == "cpu":
+        kernel = HybridGram(_density(store, gene_ids), shift_G=shift_G, num_threads=threads)
+        # Preparing is a few hundredths of the work, and the kernel needs the threads itself.
+        num_workers = 1
+    else:
+        kernel = DenseGram(len(gene_ids), device=device, precision=precision, shift_G=shift_G)
+        # A GPU multiplies faster than one thread prepares.
+        to_block, num_workers = partial(prepare, rounded=kernel.rounded), threads
+    sums = _CovariateSums(len(gene_ids))
     progress = Progress(last - first, "cells")
-    for block in in_order(prepare, read_ahead(anchored_counts(store.iter_counts(block_cells, cells[first:last]), first)), num_workers):
+    counts = read_ahead(anchored_counts(store.iter_counts(block_cells, cells[first:last]), first))
+    for block in in_order(to_block, counts, num_workers):
         kernel.add(block.x_BG)
         sums.add(block.sxc_KG, block.scc_KK, block.names)
-        square_G += block.square_G
         progress.advance(block.x_BG.shape[0])
-    sxx_upper = kernel.finish()
-    sxx_upper[row_start(np.arange(len(gene_ids), dtype=np.int64), len(gene_ids))] = square_G
-    return sums.finish(sxx_upper, last - first, tuple(gene_ids))
+    return sums.finish(kernel.finish(), last - first, tuple(gene_ids))
 
 
 def measure_moments(

@@ -116,13 +116,10 @@ def panel_expression(counts_BF: sp.csr_matrix, total_B: np.ndarray, position_F: 
 @numba.njit(nogil=True, cache=True)
 def _covariate_products(
     values: np.ndarray, columns: np.ndarray, starts: np.ndarray, c_values: np.ndarray, c_columns: np.ndarray, c_starts: np.ndarray,
-    sxc_KG: np.ndarray, square_G: np.ndarray,
+    sxc_KG: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add C'X and the square sums of X to the last two arguments."""
+    """Add C'X to the last argument."""
     for cell in range(len(starts) - 1):
-        for entry in range(starts[cell], starts[cell + 1]):
-            value = np.float64(values[entry])
-            square_G[columns[entry]] += value * value
         # one covariate after the other: its row of all genes stays in the cache, as rows of all covariates of a gene would not
         for covariate in range(c_starts[cell], c_starts[cell + 1]):
             weight = c_values[covariate]
@@ -131,8 +128,8 @@ def _covariate_products(
                 sxc_G[columns[entry]] += np.float64(values[entry]) * weight
 
 
-def covariate_products(x_BG: sp.csr_matrix, c_BK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Products of x with the covariates, and the square sums of x, in float64.
+def covariate_products(x_BG: sp.csr_matrix, c_BK: np.ndarray) -> np.ndarray:
+    """Products of x with the covariates, C'X, in float64.
 
     The product of two float32 values is exact in float64; only the additions round. A cell belongs to one level of each text covariate, so C is
     mostly zeros and is taken as sparse.
@@ -146,12 +143,10 @@ def covariate_products(x_BG: sp.csr_matrix, c_BK: np.ndarray) -> tuple[np.ndarra
 
     Returns
     -------
-    sxc_KG : numpy.ndarray
-        C'X.
-    square_G : numpy.ndarray
-        Diagonal of X'X.
+    numpy.ndarray
+        Shape [K, G].
     """
-    sxc_KG, square_G = np.zeros((c_BK.shape[1], x_BG.shape[1])), np.zeros(x_BG.shape[1])
+    sxc_KG = np.zeros((c_BK.shape[1], x_BG.shape[1]))
     c = sp.csr_matrix(c_BK)
-    _covariate_products(x_BG.data, x_BG.indices, x_BG.indptr, c.data, c.indices, c.indptr, sxc_KG, square_G)
-    return sxc_KG, square_G
+    _covariate_products(x_BG.data, x_BG.indices, x_BG.indptr, c.data, c.indices, c.indptr, sxc_KG)
+    return sxc_KG
