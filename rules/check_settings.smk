@@ -30,6 +30,8 @@ rule check_settings:
             held_out_lines=CONFIG.causal.held_out_lines,
             flavor=CONFIG.panel.flavor,
         ),
+        per_line=CONFIG.coexpression.per_line,
+        num_genes=CONFIG.panel.num_genes,
         code=code_digest("checks"),
     script:
         "../workflow_scripts/check_settings.py"

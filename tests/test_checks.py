@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from screen_files import GENES, HGNC, make_plate, write_screen
 
-from causcade.checks import check_plate, check_screen, check_settings, read_resolver, survey
+from causcade.checks import check_plate, check_screen, check_settings, price_of_lines, read_resolver, survey
 from causcade.config import PerturbationConfig, parse_config
 from causcade.errors import InputError, ScreenError
 from causcade.plates import Plate, list_plates
@@ -273,6 +273,22 @@ KANG = {
     },
     "perturbation": {"control": ["ctrl"]},
 }  # fmt: skip
+
+
+def test_the_price_of_matrices_per_line():
+    looks = [{"num_genes": 20_000, "lines": {"A": 5, "B": 7}}, {"num_genes": 100, "lines": {"A": 2}}]
+    assert price_of_lines(looks, 10_000) == (
+        "coexpression.per_line: at 10,000 genes, sums of 2 cell lines on 2 plates take 1.2 GB of disk, and their matrices up to 1.6 GB"
+    )
+    assert "at 20,000 genes, sums of 2 cell lines on 2 plates take 4.8 GB" in price_of_lines(looks, None)
+
+
+def test_the_price_of_matrices_per_line_is_a_warning_of_the_survey(tmp_path, resolver):
+    for per_line in (False, True):
+        config = load_config(read_yaml(write_screen(tmp_path, {"P1": make_plate()}, coexpression={"per_line": per_line})), check_files=True)
+        screen, mistakes = survey(list_plates(config), config, resolver)
+        assert mistakes == []
+        assert any("coexpression.per_line" in warning for warning in screen["warnings"]) == per_line
 
 
 @pytest.fixture(scope="module")

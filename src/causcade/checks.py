@@ -6,6 +6,7 @@ want of it (:func:`check_settings`). :func:`survey` does all of that, for the co
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from causcade.quality import PlateCounts, input_columns, open_plate
 from causcade.readers import CountsFile
 from causcade.resources.identifiers import Resolver
 
-__all__ = ["check_plate", "check_screen", "check_settings", "read_resolver", "survey"]
+__all__ = ["check_plate", "check_screen", "check_settings", "price_of_lines", "read_resolver", "survey"]
 
 EXAMPLES = 8
 FILES = 3
+GB = 1e9
 ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
 
 
@@ -229,6 +231,27 @@ def check_settings(looks: list[dict[str, Any]], *, columns: list[str], obsm: str
         raise ScreenError(mistakes)
 
 
+def price_of_lines(looks: list[dict[str, Any]], num_genes: int | None) -> str:
+    """Say what matrices per cell line (`coexpression.per_line`) take on disk, before compression.
+
+    Parameters
+    ----------
+    looks
+        What :func:`check_plate` returned for each plate.
+    num_genes
+        Setting `panel.num_genes`; null counts every gene of the input.
+    """
+    genes = min(num_genes or math.inf, max((look["num_genes"] for look in looks), default=0))
+    num_lines = len({line for look in looks for line in look["lines"]})
+    num_sums = sum(len(look["lines"]) for look in looks)
+    # sums are a triangle in float64; of each line, two matrices in float32 are kept
+    sums_gb, matrices_gb = (number * genes**2 * 8 / GB for number in (num_sums / 2, num_lines))
+    return (
+        f"coexpression.per_line: at {genes:,} genes, sums of {num_lines} cell lines on {len(looks)} plates take {sums_gb:,.1f} GB of disk, "
+        f"and their matrices up to {matrices_gb:,.1f} GB"
+    )
+
+
 def _obsm_mistakes(looks: list[dict[str, Any]], key: str) -> list[str]:
     without = [look for look in looks if key not in look["obsm"]]
     if without:
@@ -286,6 +309,7 @@ def survey(plates: list[Plate], config: Config, resolver: Resolver | None, *, is
     try:
         if is_whole and not mistakes:
             screen = check_screen(looks, config.perturbation)
+            screen["warnings"] += [price_of_lines(looks, config.panel.num_genes)] if config.coexpression.per_line else []
         elif looks and CONTROL not in labels:
             mistakes.append(_no_control(labels, config.perturbation, " on those that can be read"))
     except ScreenError as error:

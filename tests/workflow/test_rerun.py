@@ -68,7 +68,7 @@ def test_the_size_of_shards_reruns_no_computation_where_no_plate_is_cut_anew(fin
 def test_matrices_per_line_are_made_on_request_from_sums_of_their_own(finished, changing):
     path = changing("screen.yaml")
     path.write_text(path.read_text() + "\ncoexpression: {per_line: true}\n")
-    assert finished.jobs() == {"coexpression_lines_moments": 2, "coexpression_lines": 1, "manifest": 1, "report": 1}
+    assert finished.jobs() == {"coexpression_lines_moments": 2, "coexpression_lines": 1, "check_settings": 1, "manifest": 1, "report": 1}
     done = finished.snakemake("--nolock", "results/small/coexpression_by_line")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     sums, matrices = (finished.folder / "results" / "small" / name for name in ("moments_by_line", "coexpression_by_line"))
