@@ -51,7 +51,11 @@ def test_collinear_covariates_are_named_in_order(total):
     result = residual_correlation(total)
     assert result.covariates == ["intercept", "age", "log_counts", "mito_fraction", "s_score", "cell_line=A", "cell_line=B", "plate=p1"]
     assert result.dropped_covariates == ["cell_line=C", "plate=p2", "plate=p3"]
-    assert result.dropped_reasons == {"cell_line=C": "reference level", "plate=p2": "explained by cell_line=B, plate=p1", "plate=p3": "explained by cell_line=B"}
+    assert result.dropped_reasons == {
+        "cell_line=C": "reference level",
+        "plate=p2": "explained by cell_line=B, plate=p1",
+        "plate=p3": "explained by cell_line=B",
+    }
     assert result.num_cells == 270
 
 
