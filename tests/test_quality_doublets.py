@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics import roc_auc_score
 
+from causcade.backend import uses_rapids
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.plates import Plate
 from causcade.quality import doublets, find_doublets, judge_cells, measure_cells, open_plate
@@ -55,6 +56,17 @@ def test_scrublet_finds_doublets_well_by_well(mixed_wells):
     assert low.any()
     assert table.loc[low, "doublet_score"].isna().all()
     assert (table["reason"] == "doublet").to_numpy()[is_doublet].mean() > 0.8
+
+
+@pytest.mark.skipif(not uses_rapids("auto"), reason="needs a GPU and rapids-singlecell (docs/gpu.md)")
+@pytest.mark.filterwarnings("ignore")
+def test_a_gpu_finds_the_same_doublets(mixed_wells):
+    plate, is_doublet, is_large = mixed_wells
+    metrics, _ = measure_cells(plate)
+    calls = find_doublets(plate, np.ones(280, dtype=bool), 0, num_genes=metrics["num_genes"].to_numpy(), backend="gpu")
+    assert np.isfinite(calls.score[is_large]).all()
+    assert calls.is_doublet[is_doublet].mean() > 0.8
+    assert calls.is_doublet[~is_doublet].mean() < 0.05
 
 
 @pytest.fixture

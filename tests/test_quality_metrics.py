@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
+from causcade.backend import gpu_cluster, uses_rapids
 from causcade.config import InputConfig, PerturbationConfig, SimulationConfig
 from causcade.gene_lists import MITO_GENE_IDS
 from causcade.plates import Plate
@@ -100,6 +101,16 @@ def test_dask_workers_open_the_file_themselves(simulated):
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
         found, found_largest = measure_cells_by_dask(simulated, backend="cpu", num_workers=2, task_cells=20, group_cells=40)
+    pd.testing.assert_frame_equal(found, expected)
+    assert found_largest == largest
+
+
+@pytest.mark.skipif(not uses_rapids("auto"), reason="needs a GPU and rapids-singlecell (docs/gpu.md)")
+@pytest.mark.parametrize("oversubscribe", [False, True])
+def test_a_gpu_equals_the_pass_over_the_file(simulated, oversubscribe):
+    expected, largest = measure_cells(simulated)
+    with gpu_cluster("gpu", oversubscribe=oversubscribe) as num_workers:
+        found, found_largest = measure_cells_by_dask(simulated, backend="gpu", num_workers=num_workers, task_cells=20, group_cells=40)
     pd.testing.assert_frame_equal(found, expected)
     assert found_largest == largest
 
