@@ -299,7 +299,7 @@ class Config(Section):
     results: str = Field(default="results", description="Folder of all runs.")
     seed: Count = Field(default=0, description="Seed of everything random.")
     backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="Where to compute; auto takes a GPU if there is one.")
-    plates: str | None = Field(default=None, description="Plate table (tsv: plate, counts); null runs the simulated screen.")
+    plates: str | None = Field(default=None, description="Plate table (tsv: plate, counts; optional: cells); null runs the simulated screen.")
     simulation: SimulationConfig = Field(default=SimulationConfig(), description="The simulated screen, used while `plates` is null.")
     input: InputConfig = Field(default=InputConfig(), description="How to read the cells. The defaults are those of Tahoe-100M.")
     perturbation: PerturbationConfig = Field(default=PerturbationConfig(), description="What was done to the cells.")
