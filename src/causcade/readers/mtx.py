@@ -139,6 +139,8 @@ def _entries(path: Path, header: MtxHeader, *, cells_first: bool) -> Iterator[Tr
             if chunk.shape[1] != 3:
                 raise InputError(f"{path}: expected row, column and count in each line, found {chunk.shape[1]} values. Copy it again.")
             rows, columns, values = (chunk[name].to_numpy() for name in range(3))
+            if np.isnan(values).any():
+                raise InputError(f"{path}: expected row, column and count in each line, found a line without a count. Copy it again.")
             _check_places(rows, header.num_rows, "rows", path)
             _check_places(columns, header.num_columns, "columns", path)
             yield (rows - 1, columns - 1, values) if cells_first else (columns - 1, rows - 1, values)
