@@ -9,8 +9,8 @@ ranks, which :func:`choose_cuts` finds from those shares:
 - ranks from D on against each other: scattered additions into the row of a gene.
 
 Dense columns hold x minus a constant of the gene, so that float32 rounds what varies and not the mean; the constants are taken out in float64 at the
-end. Sums within a block are float32 (scattered ones float64), across blocks float64; the diagonal, where rounding would add up to one side, is summed by
-itself in float64.
+end. Sums within a block are float32 (scattered ones float64), across blocks float64. The diagonal, where rounding would add up to one side, is summed
+by itself in float64.
 
 Every number of the result is made by one thread in one order, so that it does not depend on the number of threads.
 
