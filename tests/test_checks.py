@@ -4,6 +4,8 @@ import importlib.util
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from count_files import write_tenx_mtx
 from screen_files import GENES, HGNC, make_plate, write_screen
 
 from causcade.checks import check_plate, check_screen, check_settings, price_of_lines, read_resolver, survey
@@ -106,6 +108,25 @@ def test_plates_of_one_file(tmp_path):
     config = parse_config({"run": "r", "plates": "unused"})
     sizes = [check_plate(Plate(name=name, counts=str(tmp_path / "all.h5ad"), num_sharing=2), config, None)["num_cells"] for name in ("P1", "P2")]
     assert sizes == [16, 8]
+
+
+@pytest.mark.parametrize("kind", ["mtx", "csc"])
+def test_a_plate_that_is_not_stored_cell_by_cell_is_not_turned_round(tmp_path, resolver, monkeypatch, kind):
+    """A look at some of its entries is enough; obs columns of an mtx folder come from a table."""
+    data = make_plate()
+    if kind == "csc":
+        data.X = sp.csc_matrix(data.X)
+        data.write_h5ad(tmp_path / "x.h5ad")
+        path, tables = tmp_path / "x.h5ad", []
+    else:
+        path = write_tenx_mtx(tmp_path / "x", data.X)
+        data.obs.to_csv(tmp_path / "P1.csv")
+        (path / "features.tsv").write_text("".join(f"{gene}\t{gene}\tGene Expression\n" for gene in GENES))
+        tables = [{"path": str(tmp_path / "{plate}.csv")}]
+    monkeypatch.setattr("causcade.readers.matrices.Transposition", None)
+    config = parse_config({"run": "r", "plates": "unused", "input": {"tables": tables}})
+    found = check_plate(Plate(name="P1", counts=str(path)), config, resolver)
+    assert (found["num_cells"], found["num_resolved"], found["labels"]) == (24, 5, {"DrugA": 8, "DrugB": 8, "control": 8})
 
 
 def test_a_resolver_from_the_artifact(tmp_path, resolver):

@@ -5,8 +5,10 @@ import sys
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
-from screen_files import make_plate, write_config, write_screen
+from count_files import write_shard
+from screen_files import GENES, make_plate, write_config, write_screen
 
 import causcade
 from causcade import doctor
@@ -100,7 +102,10 @@ def test_mistakes_of_all_plates_are_told_together(capsys, tmp_path):
     lines = err.splitlines()
     assert lines[0] == "causcade: 3 mistakes in the data:"
     assert "P1.h5ad: expected raw counts" in lines[1]
-    assert "P2.h5ad: expected counts (h5ad, AnnData zarr, 10x h5, an mtx folder or Tahoe parquet), found a file that cannot be opened: it is truncated" in lines[2]
+    assert (
+        "P2.h5ad: expected counts (h5ad, AnnData zarr, 10x h5, an mtx folder or Tahoe parquet), found a file that cannot be opened: it is truncated"
+        in lines[2]
+    )
     assert "P3.h5ad: expected human gene ids or symbols, found none that HGNC knows among 5 (such as a, b, c)." in lines[3]
 
 
@@ -193,6 +198,38 @@ def test_a_plate_table_is_printed_and_can_be_used(capsys, tmp_path):
     (tmp_path / "plates.tsv").write_text(out)
     assert [plate.num_sharing for plate in read_plate_table(tmp_path / "plates.tsv")] == [2, 2]
     assert run(capsys, "validate", write_config(tmp_path, resources={"hgnc": None}))[0] == 0
+
+
+def test_plates_of_parquet_shards_and_of_a_table(capsys, tmp_path):
+    """The column may be in the file or in a table; each plate can then be looked at by itself."""
+    counts = np.random.default_rng(0).poisson(2, (24, 5))
+    genes = pd.DataFrame({"token_id": range(3, 8), "ensembl_id": [f"ENSG{i}" for i in range(1, 6)], "gene_symbol": GENES})
+    genes.to_csv(tmp_path / "genes.tsv", sep="\t", index=False)
+    (tmp_path / "shards").mkdir()
+    drugs, wells = np.tile(["DMSO_TF", "DrugA"], 12).tolist(), np.repeat(["w1", "w2", "w3"], 8).tolist()
+    dose = [f"[({drug!r}, {0.0 if drug == 'DMSO_TF' else 0.5}, 'uM')]" for drug in drugs]
+    write_shard(
+        tmp_path / "shards" / "a.parquet", counts, drug=drugs, sample=wells, drugname_drugconc=dose, cell_line=["A"] * 24,
+        BARCODE_SUB_LIB_ID=[f"c{i}" for i in range(24)], plate=np.repeat(["P2", "P1", "P1"], 8).tolist(),
+    )  # fmt: skip
+    (tmp_path / "wells.csv").write_text("sample,batch\nw1,x\nw2,y\nw3,y\n")
+    section = {"gene_table": str(tmp_path / "genes.tsv"), "tables": [{"path": str(tmp_path / "wells.csv"), "of": "sample"}]}
+    shards = tmp_path / "shards"
+    path = write_config(tmp_path, input=section, resources={"hgnc": None}, covariates={"terms": ["batch"]})
+    status, out, _ = run(capsys, "plates", shards, "--config", path)
+    assert (status, out) == (0, f"plate\tcounts\nP1\t{shards}\nP2\t{shards}\n")
+    (tmp_path / "plates.tsv").write_text(out)
+    assert run(capsys, "validate", path) == (0, f"{path}: valid (2 plates, 24 cells, 1 perturbations)\n", "")
+    path = write_config(tmp_path, input=section | {"columns": {"plate": "batch"}})
+    assert run(capsys, "plates", shards, "--config", path)[1] == f"plate\tcounts\nx\t{shards}\ny\t{shards}\n"
+
+
+def test_an_absent_table_is_told_once(capsys, tmp_path):
+    path = write_screen(tmp_path, {"P1": make_plate(), "P2": make_plate()}, input={"tables": [{"path": str(tmp_path / "no.csv")}]})
+    status, _, err = run(capsys, "validate", path)
+    assert status == 2
+    assert err.splitlines()[0] == "causcade: 1 mistake in the configuration:"
+    assert f"input.tables.0.path: expected a table at {tmp_path / 'no.csv'}, found no file. Correct the path, or remove the table." in err
 
 
 def test_a_plate_column_of_a_configuration(capsys, tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from causcade.config_input import Section, types_of
+from causcade.config_input import InputConfig, Section, types_of
 
 
 def test_types_of_unions_and_annotated():
@@ -30,3 +30,9 @@ def test_truth_is_taken_only_where_it_is_meant():
 def test_unknown_keys_are_refused():
     with pytest.raises(ValidationError, match="Extra inputs"):
         Example(nmber=2)
+
+
+def test_tokens_need_a_table_of_genes():
+    assert InputConfig(format="tahoe_parquet", gene_table="genes.parquet").gene_table == "genes.parquet"
+    with pytest.raises(ValidationError, match="expected `gene_table` beside `format: tahoe_parquet`, found none; write `gene_table: PATH`"):
+        InputConfig(format="tahoe_parquet")

@@ -93,6 +93,28 @@ def test_mistakes_of_the_plate_table_are_among_them(tmp_path):
     assert found[1] == f"{table}: expected counts of plate 'P1' at a.h5ad, found no file. Correct column counts, or remove the row."
 
 
+def test_absent_tables_of_the_input_are_among_them(tmp_path):
+    """One of each plate where the path holds its name; whatever else is wrong with the section."""
+    path = write_screen(tmp_path, {"P1": make_plate(), "P2": make_plate()})
+    (tmp_path / "cells_P1.csv").write_text("cell,batch\n")
+    tables = [{"path": f"{tmp_path}/cells_{{plate}}.csv"}, {"path": f"{tmp_path}/wells.tsv", "off": "sample"}]
+    path = write_config(tmp_path, input={"tables": tables, "gene_table": f"{tmp_path}/genes.parquet"})
+    assert mistakes_of(load_config, read_yaml(path), check_files=True) == [
+        "input.tables.1.off: unknown key. Remove it, or correct its spelling; config/config.yaml lists every key.",
+        f"input.tables.0.path: expected a table at {tmp_path}/cells_P2.csv, found no file. Correct the path, or remove the table.",
+        f"input.tables.1.path: expected a table at {tmp_path}/wells.tsv, found no file. Correct the path, or remove the table.",
+        f"input.gene_table: expected a table at {tmp_path}/genes.parquet, found no file. Correct the path, or write null.",
+    ]
+    for name in ("cells_P2.csv", "wells.tsv", "genes.parquet"):
+        (tmp_path / name).touch()
+    assert len(mistakes_of(load_config, read_yaml(path), check_files=True)) == 1
+
+
+@pytest.mark.parametrize("section", [5, {"tables": 5}, {"tables": [5, {"path": 5}, {}]}, {"gene_table": 5}])
+def test_tables_of_a_wrong_type_are_skipped(section):
+    assert all("expected a table at" not in mistake for mistake in mistakes_of(load_config, {"input": section}, check_files=True))
+
+
 def test_what_is_right_of_a_configuration_is_kept():
     with pytest.raises(ConfigError) as error:
         load_config({"run": "r", "plates": "none.tsv", "seed": "one", "mask": {"partner": 3}}, check_files=False)
