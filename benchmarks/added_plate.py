@@ -48,7 +48,7 @@ def draw(folder: Path, plates: list[str]) -> None:
 
 
 def run(folder: Path, plates: list[str], cores: int) -> dict[str, object]:
-    """Run the workflow on some plates; wall time (s), and number and summed time (s) of the jobs of each rule, with their plates."""
+    """Run the workflow on some plates; wall time (s), and of each rule the number of jobs, their summed wall and processor time (s), their plates."""
     (folder / "plates.tsv").write_text("plate\tcounts\n" + "".join(f"{plate}\tdata/{plate}.h5ad\n" for plate in plates))
     targets = [f"results/{RUN}/partners.parquet", *(f"results/{RUN}/conditions/{plate}.zarr" for plate in plates)]
     timings = folder / "results" / RUN / "benchmarks"
@@ -63,17 +63,22 @@ def run(folder: Path, plates: list[str], cores: int) -> dict[str, object]:
         raise SystemExit(done.stdout[-4000:] + done.stderr[-4000:])
     jobs: dict[str, list[str]] = collections.defaultdict(list)
     job_s: dict[str, float] = collections.defaultdict(float)
+    cpu_s: dict[str, float] = collections.defaultdict(float)
     for path in sorted(timings.rglob("*.tsv")):
         if before.get(path) != path.stat().st_mtime_ns:
             rule = path.relative_to(timings).with_suffix("").parts[0]
             jobs[rule].append(path.stem if path.parent != timings else "")
-            job_s[rule] += float(pd.read_csv(path, sep="\t")["s"].iloc[0])
+            timing = pd.read_csv(path, sep="\t").iloc[0]
+            job_s[rule] += float(timing["s"])
+            cpu_s[rule] += float(timing["cpu_time"])
     return {
         "plates": len(plates),
         "wall_s": round(wall_s, 1),
         "job_s": round(sum(job_s.values()), 1),
+        "cpu_s": round(sum(cpu_s.values()), 1),
         "jobs": {rule: len(names) for rule, names in jobs.items()},
         "job_s_by_rule": {rule: round(seconds, 1) for rule, seconds in job_s.items()},
+        "cpu_s_by_rule": {rule: round(seconds, 1) for rule, seconds in cpu_s.items()},
         "job_plates": {rule: [name for name in names if name] for rule, names in jobs.items() if any(names)},
     }
 
@@ -86,7 +91,9 @@ def check(added: dict[str, object], plate: str) -> None:
 
 def show(title: str, result: dict[str, object]) -> None:
     """Print the jobs of a run."""
-    print(f"\n{title}: {result['wall_s']} s, {sum(result['jobs'].values())} jobs of together {result['job_s']} s")
+    print(
+        f"\n{title}: {result['wall_s']} s, {sum(result['jobs'].values())} jobs of together {result['job_s']} s, {result['cpu_s']} s of processor time"
+    )
     for rule, number in result["jobs"].items():
         names = result["job_plates"].get(rule, [])
         print(f"  {rule:<24}{number:>4} jobs {result['job_s_by_rule'][rule]:>7} s  {names[0] if len(names) == 1 else ''}")
@@ -107,17 +114,15 @@ def main() -> None:
         added = run(folder, plates, arguments.cores)
         show("one plate added", added)
     check(added, plates[-1])
-    ratio, job_ratio = added["wall_s"] / full["wall_s"], added["job_s"] / full["job_s"]
-    print(f"\nthe added plate took {ratio:.3f} of the time of the first {arguments.plates}, and {job_ratio:.3f} of the time of their jobs")
+    ratios = {f"ratio_{key}": round(added[key] / full[key], 4) for key in ("wall_s", "job_s", "cpu_s")}
+    print(f"\nadded plate / first {arguments.plates}: " + ", ".join(f"{key.removeprefix('ratio_')} {value:.3f}" for key, value in ratios.items()))
     result = {
         "python": platform.python_version(),
         "cores": arguments.cores,
         "simulation": SIMULATION,
         "full": full,
         "added": added,
-        "ratio_wall": round(ratio, 4),
-        "ratio_jobs": round(job_ratio, 4),
-    }
+    } | ratios
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
