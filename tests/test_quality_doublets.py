@@ -138,7 +138,8 @@ def test_calls_that_are_not_plausible_are_not_made(four_wells, monkeypatch, capl
     assert not calls.is_doublet.any()
     assert np.isfinite(calls.score).all()
     assert set(calls.problem) == {"50% of the cells would be called, more than the 25% that is plausible"}
-    assert "well w0: no doublet is called (50% of the cells would be called, more than the 25% that is plausible)" in caplog.text
+    why = "50% of the cells would be called, more than the 25% that is plausible"
+    assert f"no doublet is called in 4 of 4 wells (w0: {why}; w1: {why}; w2: {why}; and 1 more)" in caplog.text
     # the table and the summary say so
     from causcade.quality import summarise_plate
 
@@ -159,7 +160,7 @@ def test_wells_that_scrublet_cannot_judge_call_none_and_say_so(plate_of, caplog)
     assert np.isnan(none.score).all()
     assert not none.is_doublet.any()
     assert set(none.problem) == {"too few genes"}
-    assert "well w1: no doublet is called (too few genes)" in caplog.text
+    assert "no doublet is called in 1 of 1 wells (w1: too few genes)" in caplog.text
 
 
 @pytest.mark.shared_data

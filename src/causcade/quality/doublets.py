@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 MIN_CELLS = 50
 MIN_GENES = 3
 NUM_COMPONENTS = 30
+NUM_EXAMPLES = 3
 MAX_SHARE = 0.25
 """Largest share of a well's cells that is believed. Droplets hold two cells at about 0.8 % per 1,000 cells recovered (10x Genomics' multiplet table:
 8 % at 10,000); 30,000 from one lane, the most that is advised and only with hashed samples, makes 24 %. Combinatorial indexing lies far below."""
@@ -92,10 +93,19 @@ def find_doublets(plate: PlateCounts, candidates: np.ndarray, seed: int, *, num_
             inside = codes[positions] == well
             score, called, problem = _judge_well(sp.csr_matrix(held[inside]), seed, module)
             calls.score[positions[inside]], calls.is_doublet[positions[inside]], calls.problem[positions[inside]] = score, called, problem
-            if problem:
-                logger.warning("well %s: no doublet is called (%s)", wells[well], problem)
             progress.advance()
+    _tell_problems(calls.problem, plate.obs["well"])
     return calls
+
+
+def _tell_problems(problem: np.ndarray, well: pd.Series) -> None:
+    """Log the wells that call no doublet, with a few examples of why."""
+    told = pd.Series(problem, index=well.to_numpy()).groupby(level=0, sort=True).max()
+    wrong = told[told != ""]
+    if len(wrong):
+        examples = "; ".join(f"{name}: {why}" for name, why in wrong.head(NUM_EXAMPLES).items())
+        rest = "" if len(wrong) <= NUM_EXAMPLES else f"; and {len(wrong) - NUM_EXAMPLES} more"
+        logger.warning("no doublet is called in %d of %d wells (%s%s)", len(wrong), len(told), examples, rest)
 
 
 def _groups(wells: list[int], entries: np.ndarray) -> list[list[int]]:
