@@ -5,6 +5,7 @@ Axes: N cells, F features.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from causcade.readers.matrices import CompressedColumns, CompressedRows, CountMa
 from causcade.readers.opened import OpenedInput, opening
 
 __all__ = ["open_anndata"]
+
+logger = logging.getLogger(__name__)
 
 KIND = "AnnData"
 # Room for the chunks of a matrix that a block cuts, so that none is unpacked twice.
@@ -38,6 +41,8 @@ def open_anndata(path: Path, settings: InputConfig) -> OpenedInput:
     InputError
         If it is no AnnData, damaged, written before anndata 0.7, or without that layer.
     """
+    if settings.genome is not None:
+        logger.warning("%s: AnnData names no genomes, so that input.genome (%s) selects nothing", path, settings.genome)
     group = _open_group(path)
     close = getattr(group, "close", None) or (lambda: None)
     try:
