@@ -154,7 +154,7 @@ def _initial_decoder(cells: ControlCells, train: np.ndarray, num_hidden: int, se
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = BasalDecoder(cells.z_ND.shape[1], num_hidden, cells.x_NG.shape[1])
-    mean_G = np.asarray(cells.x_NG[train].mean(axis=0, dtype=np.float64), dtype=np.float32).ravel()
+    mean_G = (_sums(cells.x_NG[train]) / len(train)).astype(np.float32)
     with torch.no_grad():
         z_train = torch.from_numpy(cells.z_ND[train])
         decoder.z_mean.copy_(z_train.mean(dim=0))
@@ -250,9 +250,14 @@ def fit_basal(cells: ControlCells, settings: BasalConfig, *, seed: int, backend:
     return BasalFit(decoder=decoder, metrics=metrics, summary=summary | _explained(cells.x_NG[test], error_G, constant_G))
 
 
+def _sums(x_NG: sp.csr_matrix) -> np.ndarray:
+    """Sum each gene in float64; scipy sums float32 in float32, whatever type it is asked for."""
+    return np.bincount(x_NG.indices, weights=x_NG.data, minlength=x_NG.shape[1])
+
+
 def _explained(x_NG: sp.csr_matrix, error_G: np.ndarray, constant_G: np.ndarray) -> dict[str, Any]:
     """R2 on held-out cells: quartiles over the genes that vary there, and of all squared errors together; None where nothing varies."""
-    square_G = np.asarray(x_NG.multiply(x_NG).sum(axis=0, dtype=np.float64)).ravel()
+    square_G = _sums(x_NG.multiply(x_NG).tocsr())
     varies = constant_G > CONSTANT * np.maximum(square_G, np.finfo(np.float64).tiny)
     r2 = 1 - error_G[varies] / constant_G[varies]
     quartiles = [float(value) for value in np.quantile(r2, [0.25, 0.5, 0.75])] if len(r2) else []
