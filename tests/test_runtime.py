@@ -70,6 +70,12 @@ def test_threads_are_limited():
     assert {pool["num_threads"] for pool in threadpool_info()} <= {1}
 
 
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("", os.cpu_count()), ("4,2", os.cpu_count()), ("0", os.cpu_count())])
+def test_number_of_threads(monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert runtime.num_threads() == expected
+
+
 def test_progress_tells_rate_and_time_left(caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="causcade")
     clock = iter([0.0, 1.0, 20.0, 21.0, 40.0])

@@ -81,7 +81,7 @@ def set_num_threads(threads: int) -> None:
 
 
 def num_threads() -> int:
-    """Number of threads that this process was given (:func:`set_num_threads`, or `OMP_NUM_THREADS`), else all processors."""
+    """Tell how many threads this process was given (:func:`set_num_threads`, or `OMP_NUM_THREADS`), else all processors."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) > 0 else os.cpu_count() or 1
 
