@@ -9,12 +9,13 @@ PIP_EXTRA ?=
 CORES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean
+.PHONY: help install demo test test-slow bench lint format clean
 
 help:
 	@echo "make demo       simulated screen from raw counts to the report"
 	@echo "make test       style, types, workflow checks and the default test suite"
 	@echo "make test-slow  the long tests"
+	@echo "make bench      benchmarks, and docs/performance.md from what they measured"
 	@echo "make lint       style, types and workflow checks only"
 	@echo "make format     format code and rules"
 	@echo "make clean      remove the results of the demo"
@@ -33,6 +34,11 @@ demo: install
 	@echo
 	@echo "report:  results/simulated/report/index.html"
 	@echo "network: results/simulated/network/edges.parquet (also edges.tsv, network.graphml, regulons.gmt)"
+
+# The peers that the kernel is measured against are installed for this target only (MKL: some 400 MB).
+bench: install
+	$(BIN)/python -m pip install --quiet $(PIP_EXTRA) -e '.[bench]'
+	for name in coexpression reading added_plate performance; do PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/$$name.py || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from coexpression_gpu import measure as measure_precision
 from screen import simulate_blocks, simulate_counts
 
 from causcade.cells import CellStore, log_normalise, write_store
@@ -36,6 +37,8 @@ from causcade.coexpression import (
     write_coexpression,
     write_moments,
 )
+from causcade.coexpression.blocks import Preparation, anchored_counts
+from causcade.coexpression.dense import PRECISIONS
 from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram
 from causcade.files import write_json
 
@@ -199,6 +202,29 @@ def correlate(moments_path: str, folder: str, num_plates: int) -> None:
     partners.to_parquet(Path(folder, "partners.parquet"))
 
 
+def preparation_rate(store_path: str, num_cells: int) -> float:
+    """Cells per second of one core from the store to blocks of x and their sums with the covariates: what a GPU waits for."""
+    ids = pd.Index([f"ENSG{number:011d}" for number in range(NUM_GENES)])
+    with CellStore(store_path) as store:
+        prepare = Preparation(store, ids, TERMS, cell_cycle_roles())
+        blocks = anchored_counts(store.iter_counts(4096, np.arange(num_cells)))
+        prepare(next(blocks))  # compiles
+        start = time.process_time()
+        done = sum(prepare(part).x_BG.shape[0] for part in blocks)
+        return done / (time.process_time() - start)
+
+
+def precision_errors() -> dict[str, dict[str, float]]:
+    """Errors of correlations with numbers rounded as a GPU would take them, multiplied on the CPU."""
+    x = expression(2 * KERNEL_CELLS, ATLAS_DENSITY)[:, ::7].tocsr()
+    found = {}
+    for precision in PRECISIONS:
+        result = measure_precision(x, precision, "cpu")
+        found[precision] = {"max_error": result["max_error"], "rms_error": result["rms_error"]}
+        print(f"  {precision:10s} error {result['max_error']:.1e} at most, {result['rms_error']:.1e} rms", flush=True)
+    return found
+
+
 def scaling(sizes: list[int], threads: int) -> dict[str, Any]:
     """Time and memory of the job of a plate over its number of cells, and of what follows."""
     with tempfile.TemporaryDirectory() as folder:
@@ -211,6 +237,8 @@ def scaling(sizes: list[int], threads: int) -> dict[str, Any]:
             rows.append({"cells": num_cells, "seconds": seconds, "peak_gb": memory})
             print(f"  {num_cells:8d} cells  {seconds:7.1f} s  {memory:.2f} GB", flush=True)
         num_bytes = Path(moments).stat().st_size
+        prepared = preparation_rate(store, min(sizes))
+        print(f"  prepared for a GPU: {prepared:.0f} cells per core-second", flush=True)
         after = {}
         for num_plates in (1, 14):
             seconds, memory = in_a_process(correlate, moments, folder, num_plates)
@@ -219,7 +247,15 @@ def scaling(sizes: list[int], threads: int) -> dict[str, Any]:
         kept = read_moments(moments).num_cells
     # the slope leaves out what a job costs whatever its size
     slope = np.polyfit([row["cells"] for row in rows], [row["seconds"] for row in rows], 1)
-    return {"plate": rows, "cells_per_s": 1 / slope[0], "fixed_s": slope[1], "moments_bytes": num_bytes, "coexpression": after, "last_cells": kept}
+    return {
+        "plate": rows,
+        "cells_per_s": 1 / slope[0],
+        "fixed_s": slope[1],
+        "moments_bytes": num_bytes,
+        "coexpression": after,
+        "last_cells": kept,
+        "prepared_per_core_s": prepared,
+    }
 
 
 def main() -> None:
@@ -246,7 +282,9 @@ def main() -> None:
         "numpy": np.__version__,
         "torch": torch.__version__,
     }
-    write_json(arguments.output, {"facts": facts, "compared": compared, "scaling": scaling(sizes, arguments.threads), "genes": NUM_GENES})
+    scaled = scaling(sizes, arguments.threads)
+    print("precisions of a GPU, emulated")
+    write_json(arguments.output, {"facts": facts, "compared": compared, "scaling": scaled, "precisions": precision_errors(), "genes": NUM_GENES})
     print(json.dumps(facts))
 
 
