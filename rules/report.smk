@@ -33,6 +33,11 @@ rule report:
         resources=rules.resources.output.manifest,
         quality=rules.quality_summary.output.summary,
         panel=rules.panel.output.summary,
+        lines=(
+            [rules.coexpression_lines.output.lines]
+            if CONFIG.coexpression.per_line
+            else []
+        ),
         mask=rules.mask.output.summary,
         map=rules.embedding_map.output.map,
         basal=(

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from causcade import files
-from causcade.config import Config
+from causcade.config import Config, PanelConfig
+from causcade.panel import summarise_panel
 
 HOSTILE = "</script><b>\"'&"
 LINES = ["A549", "HepG2", "K562"]
@@ -69,22 +70,29 @@ class Maker:
                     else np.histogram(values, bins=np.geomspace(values.min(), values.max(), 41))
                 )
                 histograms[metric] = {"edges": edges.tolist(), "counts": counts.tolist()}
+            together = {"low_counts": 40, "low_counts;low_genes": 50, "high_mito": 30, "outlier": 5, "doublet": 150 + 7 * len(plates)}
+            removed = {"low_counts": 90, "low_genes": 50, "high_mito": 30, "outlier": 5, "doublet": together["doublet"], "excluded": 0}
             plates[plate] = {
-                "num_cells": kept + 130, "num_kept": kept, "removed": {"low_counts": 90, "high_mito": 50}, "median_counts": 1432.0,
-                "median_genes": 402.0, "median_mito": 0.0713, "num_wells": 48, "num_control_wells": 2, "lost_perturbations": [],
-                "cell_lines": dict.fromkeys(LINES, kept // 3), "histograms": histograms,
+                "num_cells": kept + sum(together.values()), "num_kept": kept, "num_removed": sum(together.values()), "removed": removed,
+                "removed_together": together, "wells_without_doublet_call": {"w9": "fewer than 50 cells", "w10": "fewer than 50 cells"},
+                "median_counts": 1432.0, "median_genes": 402.0, "median_mito": 0.0713, "num_wells": 48, "num_control_wells": 2,
+                "num_control_cells": 120, "lost_perturbations": [], "cell_lines": dict.fromkeys(LINES, kept // 3), "histograms": histograms,
             }  # fmt: skip
         files.write_json(self.folder / "quality/summary.json", {"plates": plates})
 
     def panel(self) -> None:
         n = len(self.genes)
-        self.table("panel.parquet", {
+        targets = {gene for genes in self.targets.values() for gene in genes}
+        panel = self.table("panel.parquet", {
             "gene_id": [f"ENSG{i:011d}" for i in range(n)], "gene": self.genes, "is_tf": self.is_tf, "is_rbp": np.arange(n) % 9 == 0,
-            "is_hallmark": np.arange(n) % 4 == 0, "is_drug_target": np.isin(self.genes, [gene for genes in self.targets.values() for gene in genes]),
+            "is_hallmark": np.arange(n) % 4 == 0, "is_drug_target": np.isin(self.genes, list(targets)), "is_hvg": np.arange(n) % 5 != 0,
             "hvg_rank": np.where(np.arange(n) % 5 == 0, np.nan, np.arange(n)), "num_plates": len(self.plates), "num_cells": 500,
         })  # fmt: skip
-        by_source = {"hvg": n - n // 5, "tfs": int(self.is_tf.sum()), "rbps": n // 9, "hallmarks": n // 4, "drug_targets": len(self.drugs)}
-        files.write_json(self.folder / "panel_summary.json", {"num_genes": n, "by_source": by_source, "plates_voted": self.plates})
+        members = {"tfs": set(panel["gene"][panel["is_tf"]]), "rbps": set(panel["gene"][panel["is_rbp"]]),
+                   "hallmarks": set(panel["gene"][panel["is_hallmark"]]), "drug_targets": targets}  # fmt: skip
+        agreed = panel.assign(mean=1.0, plates_voted=";".join(self.plates[: max(1, len(self.plates) - 1)]), plates_silent="")
+        agreed.loc[~agreed["is_hvg"], "num_plates"] = 0
+        files.write_json(self.folder / "panel_summary.json", summarise_panel(panel, agreed, members, PanelConfig(num_genes=n)))
 
     def coexpression(self) -> None:
         import zarr
@@ -96,13 +104,25 @@ class Maker:
         group = zarr.open_group(self.folder / "coexpression.zarr", mode="w")
         for name, values in {"correlation": residual, "raw_correlation": raw.astype("f4")}.items():
             group.create_array(name, data=values)
+        sd = np.linspace(0.2, 1, n)
+        sd[1] = 0.0
+        group.create_array("sd", data=sd)
+        group.create_array("residual_sd", data=np.where(np.arange(n) < 3, 0.0, sd / 2))
         group.attrs.update(
             {
                 "num_cells": 9_000,
-                "covariates": ["intercept", "log_counts", "s_score", "plate=plate2", "cell_line=HepG2", "cell_line=K562"],
-                "dropped_covariates": ["mito_fraction"],
+                "covariates": ["intercept", "log_counts", "s_score", "cell_line=A549", "cell_line=HepG2", "plate=plate1"],
+                "dropped_covariates": ["mito_fraction", "cell_line=K562", "donor=d1", "plate=plate2"],
+                "dropped_reasons": {
+                    "mito_fraction": "constant",
+                    "cell_line=K562": "reference level",
+                    "donor=d1": "explained by log_counts, cell_line=A549, 2 levels of plate",
+                    "plate=plate2": "reference level",
+                },
             }
         )
+        lines = pd.DataFrame({"cell_line": ["K562", "A549", "rare"], "name": ["K562", "A549", None], "num_cells": [4_000, 4_990, 10]})
+        files.write_parquet(self.folder / "coexpression_by_line/lines.parquet", lines)
         order = np.argsort(-np.abs(residual - np.eye(n)), axis=1)[:, :10]
         self.correlation = residual
         pairs = [(i, j, k + 1) for i in range(n) for k, j in enumerate(order[i])]
@@ -342,7 +362,8 @@ class Maker:
             "device": {"kind": "cpu", "name": "x86_64"}, "seeds": {"all": 0},
             "inputs": {"config/plates.tsv": {"bytes": 120, "sha256": "1" * 64}, "counts": {"num_files": 3, "bytes": 10}},
         })  # fmt: skip
-        for rule, seconds in {"quality/plate1": 12.5, "quality/plate2": 14.0, "coexpression": 31.0, "causal/main": 44.0}.items():
+        for rule, seconds in {"quality/plate1": 12.5, "quality/plate2": 14.0, "coexpression": 31.0, "causal/main": 44.0,
+                              "coexpression_moments_shard/plate1_1of2": 3.0, "coexpression_moments_shard/plate1_2of2": 4.0}.items():  # fmt: skip
             head = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
             row = f"{seconds} 0:00:{int(seconds)} 812.5 - - - 0 0 90 {seconds}"
             files.write_text(self.folder / f"benchmarks/{rule}.tsv", f"{head}\n{row}\n".replace(" ", "\t"))

@@ -18,8 +18,9 @@ from report_artifacts import HOSTILE, make_artifacts, without_scores
 
 from causcade.config import Config, ReportConfig
 from causcade.errors import InputError
+from causcade.files import read_json, write_json
 from causcade.report import build_report, write_report
-from causcade.report.data import as_json, rounded, thinned
+from causcade.report.data import as_json, first_few, natural, rounded, thinned
 from causcade.report.page import SECTIONS, number, percent
 from causcade.report.summary import mark
 
@@ -45,6 +46,8 @@ class Page(HTMLParser):
             self.section = str(dict(attrs)["id"])
         if tag not in VOID:
             self.open.append(tag)
+        if tag in ("td", "th", "tr", "li"):  # what a reader sees apart
+            self.words[self.section] = self.words.get(self.section, "") + " "
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
@@ -328,7 +331,7 @@ def test_sign_agreement_is_counted_over_signed_curated_edges(run: Path, page: Pa
 
 def test_times_are_summed_by_rule(page: Page) -> None:
     items = {item["name"]: item["value"] for item in page.data["figures"]["timings"]["items"]}
-    assert items == {"causal": 44, "coexpression": 31, "quality": 26.5}
+    assert items == {"causal": 44, "coexpression": 31, "quality": 26.5, "coexpression_moments_shard": 7}
 
 
 def test_methods_state_the_values_of_the_run(run: Path) -> None:
@@ -427,6 +430,161 @@ def test_one_edge_and_one_gene_pair(copy: Path) -> None:
     data = Page(build_report(copy, ReportConfig(), run="demo")).data
     assert data["edges"]["effect"] == [None]
     assert data["edges"]["stability"] == [None]
+
+
+# ---- what went in
+
+
+def changed(folder: Path, name: str, **values: Any) -> Page:
+    """The page after a JSON artifact got other values."""
+    write_json(folder / name, read_json(folder / name) | values)
+    return Page(build_report(folder, ReportConfig(), run="demo"))
+
+
+def test_quality_counts_every_plate_and_all_of_them(tmp_path: Path) -> None:
+    folder = make_artifacts(tmp_path / "run", num_plates=11)
+    page = Page(build_report(folder, ReportConfig(), run="demo"))
+    plates = read_json(folder / "quality/summary.json")["plates"]
+    words = page.text("quality")
+    shown = re.findall(r"plate\d+(?= \d)", words)
+    assert shown[:11] == [f"plate{number + 1}" for number in range(11)]  # plate2 before plate10
+    total = {name: sum(plate[name] for plate in plates.values()) for name in ("num_cells", "num_kept")}
+    removed = {
+        name: sum(plate["removed"][name] for plate in plates.values()) for name in ("low_counts", "low_genes", "high_mito", "outlier", "doublet")
+    }
+    row = [f"{value:,}".replace(",", " ") for value in total.values()] + [percent(total["num_kept"], total["num_cells"])]
+    row += [f"{value:,}".replace(",", " ") for value in removed.values()]
+    assert f"All plates {' '.join(row)}".replace("\u00a0", " ") in re.sub(r"\s+", " ", words)
+    assert "excluded label" not in words  # no cell was removed for that
+    assert (
+        "22 wells: fewer than 50 cells (plate1 w9, plate1 w10, plate2 w9, plate2 w10, plate3 w9, plate3 w10, plate4 w9, plate4 w10 and 14 more)"
+        in words
+    )
+    assert f"low counts + low genes {50 * 11} " in words
+    counts = page.data["figures"]["quality-num_genes"]["series"]
+    assert [series["name"] for series in counts] == shown[:11]
+    assert all(sum(series["y"]) == pytest.approx(1, abs=1e-2) for series in counts)
+
+
+def test_quality_of_one_plate_has_no_row_of_all(tmp_path: Path) -> None:
+    folder = make_artifacts(tmp_path / "run", num_plates=1)
+    words = Page(build_report(folder, ReportConfig(), run="demo")).text("quality")
+    assert "All plates" not in words
+    assert "2 wells: fewer than 50 cells (w9, w10)" in words
+
+
+def test_an_older_summary_of_quality_is_shown_as_far_as_it_goes(copy: Path) -> None:
+    plates = read_json(copy / "quality/summary.json")["plates"]
+    for plate in plates.values():
+        for name in ("removed_together", "wells_without_doublet_call", "num_removed"):
+            del plate[name]
+        plate["removed"]["too_old"] = 3
+    words = changed(copy, "quality/summary.json", plates=plates).text("quality")
+    assert "too old" in words
+    assert "all their reasons together" not in words
+    assert "No doublet is called" not in words
+
+
+def test_panel_tells_its_sources_and_what_they_share(run: Path, page: Page) -> None:
+    found = read_json(run / "panel_summary.json")
+    panel = pd.read_parquet(run / "panel.parquet")
+    words = page.text("panel")
+    flags = {"hvg": "is_hvg", "tfs": "is_tf", "rbps": "is_rbp", "hallmarks": "is_hallmark", "drug_targets": "is_drug_target"}
+    titles = ["highly variable genes", "transcription factors", "RNA-binding proteins", "hallmark genes", "drug targets"]
+    for title, (name, flag) in zip(titles, flags.items(), strict=True):
+        others = [other for other in flags if other != name]
+        alone = panel[flag] & ~panel[[flags[other] for other in others]].any(axis=1)
+        numbers = [found["in_data"][name], panel[flag].sum(), alone.sum()]
+        numbers += [(panel[flag] & panel[flags[other]]).sum() for other in others]
+        assert f"{title} {' '.join(map(str, numbers))} " in words, title
+    assert f"{found['num_listed']} come from the lists in use. {found['num_filled']} more, the most variable ones, fill it up to the 60" in words
+    assert "1 plate voted for the most variable genes: plate1. plate2 did not vote: the panel was fixed before." in words
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"num_wanted": None, "num_filled": 31}, "31 more are highly variable."),
+        (
+            {"num_wanted": 99, "num_filled": 31},
+            "31 more are highly variable; the 99 that were asked for are not reached, because no plate votes for more",
+        ),
+        ({"num_wanted": 20}, "That is more than the 20 that were asked for, so that no place is left for highly variable genes."),
+        ({"sources": ["tfs", "rbps", "hallmarks"]}, "Highly variable genes are no source of this panel."),
+        ({"plates_voted": ["plate2"], "plates_silent": ["plate1"]}, "On plate1 no gene could be ranked. The panel is pinned"),
+    ],
+)
+def test_panel_tells_why_it_has_its_size(copy: Path, values: dict[str, Any], sentence: str) -> None:
+    words = changed(copy, "panel_summary.json", **values).text("panel")
+    assert sentence in words
+    assert ("drug targets not in use" in words) == ("sources" in values)
+
+
+def test_an_older_summary_of_the_panel_is_shown_as_far_as_it_goes(copy: Path) -> None:
+    write_json(copy / "panel_summary.json", {"num_genes": 60, "by_source": {"hvg": 48, "tfs": 8}, "plates_voted": ["plate1", "plate2"]})
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("panel")
+    assert "highly variable genes – 48 – " in words
+    assert "2 plates voted" in words
+    assert "did not vote" not in words
+
+
+def test_covariates_that_are_left_out_are_named_with_the_reason(page: Page) -> None:
+    words = page.text("panel")
+    assert "after regression on log counts, S score, cell line (2 columns), plate (1 column)." in words
+    assert "Reference levels, which need no column: cell line K562, plate plate2." in words
+    assert (
+        "mitochondrial share constant donor d1 explained by log counts, cell line A549, 2 levels of plate Leaving them out changes no residual"
+        in words
+    )
+
+
+def test_covariates_without_reasons_are_named_all_the_same(copy: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(copy / "coexpression.zarr", mode="r+")
+    del group.attrs["dropped_reasons"]
+    for name in ("sd", "residual_sd"):
+        del group[name]
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("panel")
+    assert "mitochondrial share constant, or explained by others donor d1 constant, or explained by others Leaving" in words
+    assert "Reference levels" not in words
+    assert "Every gene of the panel varies" not in words
+
+
+def test_genes_without_variance_precision_and_shards(page: Page, copy: Path) -> None:
+    words = page.text("panel")
+    assert "1 gene does not vary over the cells (GENE2). Of 2 the covariates leave no variance (" in words
+    assert "nobody’s partner. Products were taken in float32, and summed in double precision." in words
+    assert "Plates that were measured in shards, one job each: plate1 (2); the cut changes no result." in words
+    config = read_json(copy / "manifest.json")["config"]
+    config["coexpression"]["precision"] = "fp16"
+    assert "Products were taken in float16 where a GPU multiplied" in changed(copy, "manifest.json", config=config).text("panel")
+
+
+def test_genes_that_all_vary_are_said_to(copy: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(copy / "coexpression.zarr", mode="r+")
+    for name in ("sd", "residual_sd"):
+        group[name][:] = 1.0
+    assert "Every gene of the panel varies, before and after regression." in Page(build_report(copy, ReportConfig(), run="demo")).text("panel")
+
+
+def test_matrices_of_cell_lines_are_listed(page: Page, copy: Path) -> None:
+    words = page.text("panel")
+    assert "The 3 cell lines, each by itself" in words
+    assert "A549 4 990 coexpression_by_line/A549.zarr" in words
+    assert "rare 10 none: too few cells for its covariates" in words
+    shutil.rmtree(copy / "coexpression_by_line")
+    assert "each by itself" not in Page(build_report(copy, ReportConfig(), run="demo")).text("panel")
+
+
+def test_names_in_the_order_of_a_person() -> None:
+    names = ["plate10", "plate2", "plate2b", "10", "9", "A", "a1", "", "plate"]
+    assert sorted(names, key=natural) == ["", "A", "a1", "plate", "plate2", "plate2b", "plate10", "9", "10"]
+    assert first_few([], 2) == ""
+    assert first_few(["a", "b"], 2) == "a, b"
+    assert first_few(["a", "b", "c"], 2) == "a, b and 1 more"
 
 
 def test_numbers_as_a_person_writes_them() -> None:

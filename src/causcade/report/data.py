@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pandas as pd
 from causcade import files
 from causcade.errors import InputError
 
-__all__ = ["Artifacts", "as_json", "codes", "known", "rounded", "thinned"]
+__all__ = ["Artifacts", "as_json", "codes", "first_few", "known", "natural", "rounded", "thinned"]
 
 SIGNIFICANT_DIGITS = 4
 
@@ -123,6 +124,18 @@ def codes(values: pd.Series) -> dict[str, list[Any]]:
 def known(values: Iterable[Any]) -> list[str]:
     """Values as text; an empty text for a missing one."""
     return ["" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value) for value in values]
+
+
+def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Order names as a person does: `plate2` before `plate10`."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Name the first few, and say how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def thinned(num: int, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:

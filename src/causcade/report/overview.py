@@ -1,24 +1,32 @@
-"""What went in: sections 2 to 5 (quality, panel and coexpression, embedding map, candidate mask)."""
+"""What went in: sections 2 to 5 (quality, panel, embedding map, candidate mask)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from causcade.report import charts
-from causcade.report.data import Artifacts, codes, rounded, thinned
+from causcade.report.coexpression import coexpression
+from causcade.report.data import Artifacts, codes, first_few, natural, rounded, thinned
 
 __all__ = ["embedding", "mask", "panel", "quality"]
 
 MAX_MAP_CELLS = 15_000
-PAIR_ROWS = 128
 QUALITY_METRICS = {
     "total_counts": ("Counts per cell", "counts per cell (log scale)", True),
     "num_genes": ("Genes per cell", "detected genes per cell (log scale)", True),
     "mito_fraction": ("Mitochondrial share", "share of mitochondrial counts", False),
+}
+REASON_WORDS = {
+    "low_counts": "low counts",
+    "low_genes": "low genes",
+    "high_mito": "high mito.",
+    "outlier": "outlier",
+    "doublet": "doublet",
+    "excluded": "excluded label",
 }
 SOURCE_WORDS = {
     "hvg": "highly variable genes",
@@ -27,99 +35,101 @@ SOURCE_WORDS = {
     "hallmarks": "hallmark genes",
     "drug_targets": "drug targets",
 }
-COVARIATE_WORDS = {
-    "log_counts": "log counts",
-    "mito_fraction": "mitochondrial share",
-    "s_score": "S score",
-    "g2m_score": "G2M score",
-    "cell_line": "cell line",
-}
+SHORT_SOURCES = {"hvg": "variable", "tfs": "TFs", "rbps": "RBPs", "hallmarks": "hallmarks", "drug_targets": "targets"}
 
 
 def quality(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | None:
-    """Table of plates; one figure of outlines per metric."""
+    """Table of plates, why cells were removed, wells without a call of doublets; one figure of outlines per metric."""
     found = artifacts.json("quality/summary.json")
     if found is None:
         return None
-    plates: dict[str, Any] = found["plates"]
-    reasons = sorted({reason for plate in plates.values() for reason, num in plate.get("removed", {}).items() if num})
+    plates: dict[str, dict[str, Any]] = {plate: found["plates"][plate] for plate in sorted(found["plates"], key=natural)}
+    reasons = [reason for reason in _reasons(plates) if any(value.get("removed", {}).get(reason) for value in plates.values())]
     names = []
     for metric, (title, label, log) in QUALITY_METRICS.items():
-        found_histograms = {plate: value.get("histograms", {}).get(metric) or {} for plate, value in sorted(plates.items())}
-        histograms = {plate: histogram for plate, histogram in found_histograms.items() if histogram.get("counts")}
+        found_histograms = {plate: value.get("histograms", {}).get(metric) or {} for plate, value in plates.items()}
+        # Shares, since plates of different size are compared by their shape.
+        histograms = {
+            plate: {**histogram, "counts": np.asarray(histogram["counts"]) / max(1, sum(histogram["counts"]))}
+            for plate, histogram in found_histograms.items()
+            if histogram.get("counts")
+        }
         if histograms:
-            figures[f"quality-{metric}"] = charts.steps(title, x=label, y="cells", histograms=histograms, log_x=log)
+            figures[f"quality-{metric}"] = charts.steps(title, x=label, y="share of the plate’s cells", histograms=histograms, log_x=log)
             names.append(f"quality-{metric}")
-    rows = [{"plate": plate, **value} for plate, value in sorted(plates.items())]
-    warnings = (artifacts.json("check.json") or {}).get("warnings", [])
-    return {"rows": rows, "reasons": reasons, "figures": names, "warnings": warnings}
+    rows = [{"plate": plate, **value} for plate, value in plates.items()]
+    total = {name: sum(value[name] for value in plates.values()) for name in ("num_cells", "num_kept")}
+    together = Counter[str]()
+    for value in plates.values():
+        together.update(value.get("removed_together", {}))
+    return {
+        "rows": rows,
+        "total": {**total, "removed": {reason: sum(value.get("removed", {}).get(reason, 0) for value in plates.values()) for reason in reasons}},
+        "reasons": [(reason, _reason_words(reason)) for reason in reasons],
+        "together": [(" + ".join(map(_reason_words, names.split(";"))), num) for names, num in together.most_common()],
+        "without_doublet_call": _without_doublet_call(plates),
+        "figures": names,
+        "warnings": (artifacts.json("check.json") or {}).get("warnings", []),
+    }
+
+
+def _reasons(plates: dict[str, dict[str, Any]]) -> list[str]:
+    """Every reason, in the order in which cells are judged."""
+    found = {reason for value in plates.values() for reason in value.get("removed", {})}
+    return [reason for reason in REASON_WORDS if reason in found] + sorted(found - set(REASON_WORDS))
+
+
+def _reason_words(reason: str) -> str:
+    return REASON_WORDS.get(reason, reason.replace("_", " "))
+
+
+def _without_doublet_call(plates: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Wells in which no doublet is called, by the reason why."""
+    wells: dict[str, list[str]] = {}
+    for plate, value in plates.items():
+        for well, why in sorted((value.get("wells_without_doublet_call") or {}).items(), key=lambda item: natural(item[0])):
+            wells.setdefault(why, []).append(well if len(plates) == 1 else f"{plate} {well}")
+    return [{"why": why, "num": len(names), "wells": first_few(names, 8)} for why, names in sorted(wells.items(), key=lambda item: -len(item[1]))]
 
 
 def panel(artifacts: Artifacts, genes: pd.DataFrame, figures: dict[str, Any]) -> dict[str, Any]:
-    """Genes by source, covariates, and what the regression on covariates removed."""
+    """Genes by source with their overlaps, which plates voted and which did not, and coexpression."""
     found = artifacts.json("panel_summary.json") or {}
-    by_source = found.get("by_source", {})
-    if by_source:
-        items = [
-            {"name": SOURCE_WORDS.get(name, name), "value": count} for name, count in sorted(by_source.items(), key=lambda item: (-item[1], item[0]))
-        ]
-        figures["panel-sources"] = charts.bars("Genes of the panel by source", x="genes (a gene may count in several)", items=items)
-    partners = artifacts.table("partners.parquet", ["correlation", "rank"])
-    partner_words = None
-    if partners is not None and len(partners):
-        best = partners.loc[partners["rank"] == 1, "correlation"].abs()
-        last = partners.loc[partners["rank"] == partners["rank"].max(), "correlation"].abs()
-        partner_words = {"num": int(partners["rank"].max()), "best": float(best.median()), "last": float(last.median())}
+    voted = sorted(map(str, found.get("plates_voted", [])), key=natural)
+    silent = sorted(map(str, found.get("plates_silent", [])), key=natural)
+    of_run = sorted((artifacts.json("quality/summary.json") or {}).get("plates", {}), key=natural)
     return {
         "num_genes": len(genes),
         "flags": {name: int(genes[name].sum()) for name in ("is_tf", "is_rbp", "is_hallmark", "is_drug_target")},
-        "by_source": by_source,
-        "plates_voted": [str(plate) for plate in found.get("plates_voted", [])],
-        "coexpression": _coexpression(artifacts, figures),
-        "partners": partner_words,
+        "sources": _sources(found),
+        "size": found if "num_filled" in found else None,
+        "plates_voted": voted,
+        "plates_silent": silent,
+        "plates_later": [plate for plate in of_run if voted and plate not in {*voted, *silent}],
+        "coexpression": coexpression(artifacts, figures),
     }
 
 
-def _coexpression(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | None:
-    """Residual against raw correlation over a block of genes (the whole matrix would be 800 MB at 14,142 genes)."""
-    if not artifacts.has("coexpression.zarr"):
+def _sources(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Table of sources: genes in the data, in the panel, by this source alone, and shared with each other source."""
+    counts: dict[str, int] = found.get("by_source", {})
+    if not counts:
         return None
-    import zarr
-
-    group = zarr.open_group(artifacts.folder / "coexpression.zarr", mode="r")
-    matrices: dict[str, Any] = {name: group[name] for name in ("raw_correlation", "correlation")}
-    num_genes = int(matrices["correlation"].shape[0])
-    start = max(0, (num_genes - PAIR_ROWS) // 2)
-    rows = slice(start, min(num_genes, start + PAIR_ROWS))
-    off_diagonal = np.arange(num_genes)[None, :] > np.arange(num_genes)[rows, None]
-    edges = np.linspace(-1, 1, 81)
-    histograms = {}
-    for name, key in (("before covariates", "raw_correlation"), ("after covariates", "correlation")):
-        values = np.asarray(matrices[key][rows])[off_diagonal]
-        counts = np.histogram(values[np.isfinite(values)], bins=edges)[0]
-        histograms[name] = {"edges": edges, "counts": counts / max(1, counts.sum())}
-    figures["coexpression"] = charts.steps("Correlation of gene pairs", x="Pearson r over cells", y="share of gene pairs", histograms=histograms)
-    attributes: dict[str, Any] = dict(group.attrs)
-    kept = _terms(attributes.get("covariates", []))
-    return {
-        "num_cells": attributes.get("num_cells"),
-        "covariates": list(kept.values()),
-        # The first level of a category is always left out beside an intercept; only a term that is gone as a whole is worth a word.
-        "dropped": [words for term, words in _terms(attributes.get("dropped_covariates", [])).items() if term not in kept],
-        "num_rows": int(off_diagonal.shape[0]),
-        "num_pairs": int(off_diagonal.sum()),
-    }
-
-
-def _terms(names: Iterable[str]) -> dict[str, str]:
-    """Name covariate columns by term: `plate=plate1` and `plate=plate2` become `plate (2 columns)`; the intercept goes without saying."""
-    columns: dict[str, int] = {}
-    for name in names:
-        term, is_level, _ = str(name).partition("=")
-        columns[term] = columns.get(term, 0) + bool(is_level)
-    columns.pop("intercept", None)
-    words = {term: COVARIATE_WORDS.get(term, term.replace("_", " ")) for term in columns}
-    return {term: f"{words[term]} ({num} column{'s' if num > 1 else ''})" if num else words[term] for term, num in columns.items()}
+    by_source = {name: counts[name] for name in [*SOURCE_WORDS, *sorted(set(counts) - set(SOURCE_WORDS))] if name in counts}
+    overlaps = found.get("overlaps", {})
+    in_use = found.get("sources", list(by_source))
+    rows = [
+        {
+            "words": SOURCE_WORDS.get(name, name),
+            "in_use": name in in_use,
+            "in_data": found.get("in_data", {}).get(name),
+            "in_panel": count,
+            "only": found.get("only", {}).get(name),
+            "shared": [None if other == name else overlaps.get(name, {}).get(other) for other in by_source],
+        }
+        for name, count in by_source.items()
+    ]
+    return {"rows": rows, "columns": [SHORT_SOURCES.get(name, name) for name in by_source]}
 
 
 def embedding(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | None:

@@ -37,9 +37,13 @@ def flat(value: Mapping[str, Any], head: str = "") -> list[tuple[str, str]]:
         if isinstance(item, Mapping) and item:
             rows += flat(item, name)
         else:
-            text = "" if item is None else ", ".join(str(part) for part in item) if isinstance(item, list | tuple) else str(item)
-            rows.append((name, text))
+            rows.append((name, ", ".join(map(_written, item)) if isinstance(item, list | tuple) else _written(item)))
     return rows
+
+
+def _written(value: Any) -> str:
+    """Write a value as in a configuration: nothing for none, `true` and `false`."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def input_rows(inputs: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
