@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import anndata
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ SIMULATION = "{num_genes: 120, num_tfs: 12, num_drugs: 24, num_cell_lines: 2, ce
 SCREEN = """
 run: small
 plates: plates.tsv
+input: {{tables: [{{path: "data/{{plate}}_wells.tsv", of: sample}}]}}
 quality: {{mad: null}}
 panel: {{min_cells: 5}}
 embedding: {{dimensions: 4}}
@@ -98,6 +100,9 @@ def make_checkout(folder: Path, plates: list[str]) -> Checkout:
     )
     assert drawn.returncode == 0, drawn.stderr
     write_plates(checkout, plates)
+    for plate in (folder / "data").glob("*.h5ad"):
+        wells = anndata.read_h5ad(plate, backed="r").obs["sample"].unique()
+        (folder / "data" / f"{plate.stem}_wells.tsv").write_text("sample\trow\n" + "".join(f"{well}\tA\n" for well in wells))
     from causcade.resource_catalogue import SIMULATED_FILES
 
     resources = "\n".join(f"  {name}: {{path: data/resources/{file}}}" for name, file in SIMULATED_FILES.items())

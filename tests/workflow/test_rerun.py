@@ -45,6 +45,12 @@ simulate_plate(SimulationConfig(**yaml.safe_load({SIMULATION!r})), 1, "plate1", 
     assert finished.jobs() == ONE_PLATE
 
 
+def test_a_changed_table_of_a_plate_reruns_that_plate_and_the_sums(finished, changing):
+    path = changing("data/plate1_wells.tsv")
+    path.write_text(path.read_text().replace("\tA\n", "\tB\n", 1))
+    assert finished.jobs() == ONE_PLATE
+
+
 def test_an_added_plate_costs_itself_and_the_sums(finished, changing):
     changing("plates.tsv")
     write_plates(finished, ["plate1", "plate2", "plate3"])
