@@ -19,8 +19,18 @@ def test_each_row_is_lost_once_for_the_first_reason():
         "rows_read": 5,
         "rows_kept": 1,
         "lost": {"first": 1, "second": 1, "unknown_id": 1, "ambiguous_id": 1},
+        "identifiers_by": {"ambiguous": 1, "approved": 1, "unknown": 1},
         "ambiguous": ["c"],
+        "unknown": ["d"],
     }
+
+
+def test_repeats_of_a_kept_row_are_lost():
+    ledger = Ledger(4)
+    ledger.lose(np.array([True, False, False, False]), "first")
+    ledger.lose_repeated(pd.DataFrame({"a": [1, 1, 1, 2], "b": [5, 6, 7, 8]}), ["a"])
+    assert ledger.kept.tolist() == [False, True, False, True], "the first of those that are kept stays"
+    assert ledger.summary("rows")["lost"] == {"first": 1, "duplicate": 1}
 
 
 def test_no_row_and_many_ambiguous_ones():

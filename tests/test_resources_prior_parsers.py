@@ -31,12 +31,14 @@ def test_collectri_without_literature_column(tmp_path):
     assert parse_collectri(write(tmp_path / "c.csv", "source,target,weight\nA,B,1\n"))["literature"].tolist() == [""]
 
 
-def test_raw_table_of_omnipath_is_refused_by_name(tmp_path):
-    path = write(tmp_path / "c.tsv", "source\ttarget\tsource_genesymbol\ttarget_genesymbol\tis_directed\nP1\tP2\tA\tB\t1\n")
-    with pytest.raises(
-        ResourceError, match=r"expected the columns source, target, weight, PMID, found source, .*OmniPath's raw table.*CollecTRI.csv"
-    ):
-        parse_collectri(path)
+def test_raw_tables_of_omnipath_are_read_too(tmp_path):
+    titles = "source\ttarget\tsource_genesymbol\ttarget_genesymbol\tis_stimulation\tis_inhibition\treferences\tdorothea_level\n"
+    path = write(tmp_path / "c.tsv", titles + "P1\tP2\tA\tB\tTrue\tTrue\tCollecTRI:5;TRRUST:6\tA;D\n")
+    columns = ["regulator", "target", "sign", "is_positive", "is_negative", "literature"]
+    assert parse_collectri(path).to_dict("records") == [dict(zip(columns, ["A", "B", 0, True, True, "CollecTRI:5;TRRUST:6"], strict=True))]
+    assert parse_dorothea(path)["level"].tolist() == ["A"]
+    with pytest.raises(ResourceError, match="expected the levels A, B, C, D, E, found ''"):
+        parse_dorothea(write(tmp_path / "d.tsv", titles + "P1\tP2\tA\tB\tTrue\tFalse\t\t\n"))
 
 
 def test_collectri_sign_must_be_a_number(tmp_path):

@@ -10,11 +10,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from causcade.errors import InputError
 from causcade.files import read_parquet
+from causcade.signs import merge_signs
 
 if TYPE_CHECKING:
     from causcade.resources.identifiers import Resolver
@@ -136,6 +136,4 @@ def build_targets(
     without = sorted(set(labels["perturbation"]) - set(table["perturbation"]))
     if without:
         logger.warning("%d of %d perturbations have no known target: %s", len(without), len(labels), ", ".join(without[:10]))
-    pairs = table.groupby(["perturbation", "target"], sort=True)
-    sign = np.sign(pairs["sign"].min() + pairs["sign"].max()).astype("int8")  # -1 beside 1 is 0; an unknown sign yields to a known one
-    return pairs[["source"]].first().assign(sign=sign).reset_index()[COLUMNS]
+    return merge_signs(table[COLUMNS], ["perturbation", "target"])

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from causcade.resources.identifiers import Resolver
 
 __all__ = ["AS_GIVEN", "Ledger", "translate"]
 
 AS_GIVEN = "as_given"
-MOST_AMBIGUOUS_SHOWN = 50
+MOST_SHOWN = 50
 
 
 class Ledger:
@@ -30,7 +33,7 @@ class Ledger:
     def __init__(self, num_rows: int) -> None:
         self._reason = np.full(num_rows, -1, dtype=np.int8)
         self._reasons: list[str] = []
-        self._ambiguous: set[str] = set()
+        self._statuses: dict[str, str] = {}
 
     @property
     def kept(self) -> Any:
@@ -43,23 +46,45 @@ class Ledger:
             self._reasons.append(reason)
         self._reason[np.asarray(rows, dtype=bool) & self.kept] = self._reasons.index(reason)
 
+    def lose_repeated(self, table: pd.DataFrame, columns: Sequence[str]) -> None:
+        """Lose rows of `table` [rows] that repeat, in `columns`, an earlier row that is kept."""
+        repeated = np.zeros(len(table), dtype=bool)
+        repeated[self.kept] = table.loc[self.kept, list(columns)].duplicated().to_numpy()
+        self.lose(repeated, "duplicate")
+
     def lose_unresolved(self, identifiers: Any, statuses: Any) -> None:
-        """Lose rows whose identifier is unknown or ambiguous; remember the ambiguous ones."""
+        """Lose rows whose identifier is unknown or ambiguous; remember how each identifier of the rows kept so far was resolved."""
+        import pandas as pd
+
         statuses = np.asarray(statuses, dtype=object)
-        ambiguous = statuses == "ambiguous"
-        self._ambiguous.update(np.asarray(identifiers, dtype=object)[ambiguous & self.kept])
+        seen = pd.DataFrame({"identifier": np.asarray(identifiers, dtype=object)[self.kept], "status": statuses[self.kept]})
+        seen = seen.drop_duplicates("identifier")
+        self._statuses.update(zip(seen["identifier"].astype(str), seen["status"], strict=True))
         self.lose(statuses == "unknown", "unknown_id")
-        self.lose(ambiguous, "ambiguous_id")
+        self.lose(statuses == "ambiguous", "ambiguous_id")
+
+    def _named(self, status: str) -> list[str]:
+        """Return the identifiers of a status, the first 50 in the order of the alphabet."""
+        return sorted(identifier for identifier, found in self._statuses.items() if found == status)[:MOST_SHOWN]
 
     def summary(self, unit: str) -> dict[str, Any]:
-        """Count rows for the manifest; `unit` says what a row is."""
+        """Count rows for the manifest; `unit` says what a row is.
+
+        Returns
+        -------
+        dict
+            unit, rows_read, rows_kept, lost (rows by reason), identifiers_by (different identifiers by how they were resolved: a namespace of HGNC,
+            `as_given`, `unknown`, `ambiguous`), ambiguous and unknown (those identifiers, 50 at most).
+        """
         lost = {reason: int((self._reason == code).sum()) for code, reason in enumerate(self._reasons)}
         return {
             "unit": unit,
             "rows_read": len(self._reason),
             "rows_kept": int(self.kept.sum()),
             "lost": {reason: count for reason, count in lost.items() if count},
-            "ambiguous": sorted(self._ambiguous)[:MOST_AMBIGUOUS_SHOWN],
+            "identifiers_by": dict(sorted(Counter(self._statuses.values()).items())),
+            "ambiguous": self._named("ambiguous"),
+            "unknown": self._named("unknown"),
         }
 
 

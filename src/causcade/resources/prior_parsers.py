@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causcade.errors import ResourceError
+from causcade.resources.omnipath import is_omnipath, parse_omnipath
 from causcade.resources.reading import ResourcePath, fetch_again, read_delimited, read_text, require_columns
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["parse_collectri", "parse_dorothea", "parse_trrust"]
 
 COLLECTRI_COLUMNS = ["source", "target", "weight"]
-COLLECTRI_REMEDY = "Use the csv that decoupler reads (https://rescued.omnipathdb.org/CollecTRI.csv)."
-OMNIPATH_REMEDY = "This is OmniPath's raw table, which causcade does not read. " + COLLECTRI_REMEDY
+COLLECTRI_REMEDY = "Use the csv that decoupler reads (https://rescued.omnipathdb.org/CollecTRI.csv), or OmniPath's raw interactions."
 DOROTHEA_COLUMNS = ["tf", "confidence", "target", "mor"]
 DECOUPLER_COLUMNS = ["source", "confidence", "target", "weight"]
-DOROTHEA_REMEDY = "Use dorothea_hs.rda, a tsv of its columns, or decoupler's csv (source,confidence,target,weight)."
+DOROTHEA_REMEDY = "Use dorothea_hs.rda, a tsv of its columns, decoupler's csv (source,confidence,target,weight), or OmniPath's raw interactions."
 TRRUST_COLUMNS = ["tf", "target", "mode", "pmids"]
 TRRUST_REMEDY = "Use trrust_rawdata.human.tsv (no header: TF, target, Activation/Repression/Unknown, PubMed ids)."
 TRRUST_MODES = ("Activation", "Repression", "Unknown")
@@ -48,24 +48,25 @@ def _signs(path: ResourcePath, values: Any, name: str) -> Any:
 
 
 def parse_collectri(path: ResourcePath) -> pd.DataFrame:
-    """Read CollecTRI as decoupler exports it (csv: source, target, weight, PMID; the published file has more columns).
+    """Read CollecTRI: decoupler's csv (source, target, weight, PMID), the published one (more columns), or OmniPath's raw interactions.
 
     Returns
     -------
     pandas.DataFrame
         regulator, target (as in the file), sign (int8: +1, -1; 0 where the file's `sign.decision` says that activation is only the
         default), literature (PubMed ids joined by ";", maybe empty). Without that column +1 does not mean "shown to activate".
+        From the raw interactions also is_positive and is_negative, since both may be stated; see :func:`parse_omnipath`.
 
     Raises
     ------
     ResourceError
-        If it is OmniPath's raw table or anything else.
+        If the columns are of none of these forms.
     """
     import pandas as pd
 
     first = read_text(path, "collectri").split("\n", 1)[0]
-    if "source_genesymbol" in first:
-        require_columns(path, first.rstrip("\r").split("\t"), [*COLLECTRI_COLUMNS, "PMID"], OMNIPATH_REMEDY)
+    if is_omnipath(first):
+        return parse_omnipath(path, "collectri").drop(columns="level")
     optional = ["PMID", "references", "sign.decision", "sign_decision"]
     table = read_delimited(path, "collectri", separator=",", expected=COLLECTRI_COLUMNS, optional=optional, remedy=COLLECTRI_REMEDY)
     sign = _signs(path, table["weight"], "collectri")
@@ -105,25 +106,37 @@ def _read_rda(path: Path) -> pd.DataFrame:
     return table.reset_index(drop=True)  # row names of R
 
 
+def _check_levels(path: Path, levels: pd.Series) -> None:
+    """Raise unless all levels are known; OmniPath gives none where `dorothea_level` was not asked for."""
+    strange = ~levels.isin(LEVELS)
+    if strange.any():
+        raise ResourceError(f"{path}: expected the levels {', '.join(LEVELS)}, found {levels[strange].iloc[0]!r}. {DOROTHEA_REMEDY}")
+
+
 def parse_dorothea(path: ResourcePath) -> pd.DataFrame:
-    """Read DoRothEA: the package's rda, a tsv of the same columns (gzip too), or decoupler's csv.
+    """Read DoRothEA: the package's rda, a tsv of the same columns (gzip too), decoupler's csv, or OmniPath's raw interactions.
 
     In the rda a TF has one letter for its whole regulon; in decoupler's export each edge has its own, and the absolute weight repeats the letter.
 
     Returns
     -------
     pandas.DataFrame
-        regulator, target (as in the file), level (A-E), sign (int8).
+        regulator, target (as in the file), level (A-E), sign (int8). From the raw interactions also is_positive, is_negative and literature.
 
     Raises
     ------
     ResourceError
-        If the columns are of neither form or a level is none of A-E.
+        If the columns are of none of these forms or a level is none of A-E.
     """
     import pandas as pd
 
     path = Path(path)
-    if _is_rda(path):
+    is_rda = _is_rda(path)
+    if not is_rda and is_omnipath(read_text(path, "dorothea").split("\n", 1)[0]):
+        rows = parse_omnipath(path, "dorothea")
+        _check_levels(path, rows["level"])
+        return rows
+    if is_rda:
         table = _read_rda(path)
         require_columns(path, list(table.columns), DOROTHEA_COLUMNS, RDA_REMEDY)
     else:
@@ -132,9 +145,7 @@ def parse_dorothea(path: ResourcePath) -> pd.DataFrame:
         expected = DECOUPLER_COLUMNS if "source" in first.split(separator) else DOROTHEA_COLUMNS
         table = read_delimited(path, "dorothea", separator=separator, expected=expected, remedy=DOROTHEA_REMEDY)
         table = table.rename(columns=dict(zip(DECOUPLER_COLUMNS, DOROTHEA_COLUMNS, strict=True)))
-    strange = ~table["confidence"].isin(LEVELS)
-    if strange.any():
-        raise ResourceError(f"{path}: expected the levels {', '.join(LEVELS)}, found {table['confidence'][strange].iloc[0]!r}. {DOROTHEA_REMEDY}")
+    _check_levels(path, table["confidence"])
     return pd.DataFrame(
         {
             "regulator": table["tf"].astype(str),

@@ -1,5 +1,8 @@
 """Prior edges: three databases of regulons become one table of directed edges with signs and a confidence.
 
+What sources disagree on is kept: `num_positive` and `num_negative` count those that state each sign, and the sign is then 0
+(:mod:`causcade.signs`).
+
 Confidence of an edge, in [0, 1]: the best of its sources, plus 0.05 for each further source, at most 0.95. Of one source:
 
 * CollecTRI 0.7 with literature, 0.5 without;
@@ -21,6 +24,7 @@ import numpy as np
 from causcade.resources.ledger import Ledger, translate
 from causcade.resources.prior_parsers import parse_collectri, parse_dorothea, parse_trrust
 from causcade.resources.reading import ResourcePath
+from causcade.signs import agreed_sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +90,7 @@ def repair_dates(identifiers: pd.Series, resolver: Resolver | None) -> tuple[pd.
 
 
 def _num_publications(literature: pd.Series) -> pd.Series:
-    return literature.str.count(r"\d+").astype(int)
+    return literature.str.count(r"(?:^|[;:])\s*\d").astype(int)
 
 
 def prior_rows(name: str, path: ResourcePath, levels: tuple[str, ...]) -> tuple[pd.DataFrame, Any]:
@@ -104,7 +108,8 @@ def prior_rows(name: str, path: ResourcePath, levels: tuple[str, ...]) -> tuple[
     Returns
     -------
     rows, is_below
-        regulator, target (untranslated), sign (int8), confidence (of this source), literature; and a bool array [rows] of those below the cut-off.
+        regulator, target (untranslated), sign (int8), is_positive, is_negative (bool: both where one row states both), confidence (of this source),
+        literature; and a bool array [rows] of those below the cut-off.
     """
     if name == "collectri":
         rows = parse_collectri(path)
@@ -112,8 +117,6 @@ def prior_rows(name: str, path: ResourcePath, levels: tuple[str, ...]) -> tuple[
     elif name == "dorothea":
         rows = parse_dorothea(path)
         rows["confidence"] = rows["level"].map(DOROTHEA_CONFIDENCE)
-        rows["literature"] = ""
-        return rows, ~rows["level"].isin(levels).to_numpy()
     else:
         rows = parse_trrust(path)
         # Publications of the pair, over its rows of different modes: the confidence is one of the edge, not of a mode.
@@ -122,7 +125,9 @@ def prior_rows(name: str, path: ResourcePath, levels: tuple[str, ...]) -> tuple[
         num = cited.groupby(pair)["pmid"].size().rename("num")
         num = rows[pair].join(num, on=pair)["num"]
         rows["confidence"] = np.minimum(TRRUST_CONFIDENCE + TRRUST_STEP * (num.to_numpy() - 1), TRRUST_MOST)
-    return rows, np.zeros(len(rows), dtype=bool)
+    stated = {"is_positive": rows["sign"] > 0, "is_negative": rows["sign"] < 0, "literature": ""}
+    rows = rows.assign(**{column: value for column, value in stated.items() if column not in rows})
+    return rows, ~rows["level"].isin(levels).to_numpy() if "level" in rows else np.zeros(len(rows), dtype=bool)
 
 
 def _resolved(rows: pd.DataFrame, is_below: Any, resolver: Resolver | None) -> tuple[pd.DataFrame, Ledger]:
@@ -138,7 +143,7 @@ def _resolved(rows: pd.DataFrame, is_below: Any, resolver: Resolver | None) -> t
         genes[column], statuses = translate(repaired, resolver)
         ledger.lose_unresolved(rows[column], statuses)
     ledger.lose(genes["regulator"] == genes["target"], "self_loop")
-    resolved = rows.assign(**genes)[["regulator", "target", "sign", "confidence", "literature"]]
+    resolved = rows.assign(**genes)[["regulator", "target", "is_positive", "is_negative", "confidence", "literature"]]
     return resolved, ledger
 
 
@@ -177,9 +182,7 @@ def combine_priors(
             continue
         resolved, ledger = _resolved(*prior_rows(name, files[name], levels), resolver)
         kept = resolved[ledger.kept]
-        repeated = np.zeros(len(resolved), dtype=bool)
-        repeated[ledger.kept] = kept.duplicated(["regulator", "target"]).to_numpy()
-        ledger.lose(repeated, "duplicate")
+        ledger.lose_repeated(resolved, ["regulator", "target"])
         accounts[name] = ledger.summary("edges")
         parts.append(kept.assign(source=name))
     if not parts or not sum(map(len, parts)):
@@ -188,9 +191,9 @@ def combine_priors(
 
 
 def _merged(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per edge out of rows (regulator, target, sign, confidence, literature, source)."""
+    """One row per edge out of rows (regulator, target, is_positive, is_negative, confidence, literature, source)."""
     pair = ["regulator", "target"]
-    rows = rows.assign(num_positive=(rows["sign"] > 0).astype("int8"), num_negative=(rows["sign"] < 0).astype("int8"))
+    rows = rows.assign(num_positive=rows["is_positive"].astype("int8"), num_negative=rows["is_negative"].astype("int8"))
     rows = rows.sort_values([*pair, "source"], ignore_index=True)
     by_source = rows.groupby([*pair, "source"], sort=True)[["num_positive", "num_negative", "confidence"]].max().reset_index()
     table = by_source.groupby(pair, sort=True).agg({"num_positive": "sum", "num_negative": "sum", "confidence": "max"}).reset_index()
@@ -199,8 +202,7 @@ def _merged(rows: pd.DataFrame) -> pd.DataFrame:
     table["literature"] = [_pubmed_ids(text) for text in _joined_runs(rows, pair, "literature")]
     further = FURTHER_SOURCE * table["sources"].str.count(";")
     table["confidence"] = np.minimum(table["confidence"] + further, MOST_CONFIDENCE).round(6)
-    positive, negative = table["num_positive"] > 0, table["num_negative"] > 0
-    table["sign"] = np.where(positive == negative, 0, np.where(positive, 1, -1))
+    table["sign"] = agreed_sign(table["num_positive"], table["num_negative"])
     return table[list(PRIOR_DTYPES)].astype(PRIOR_DTYPES)
 
 

@@ -172,7 +172,7 @@ def read_delimited(
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError):
         table = None
-    if table is None or (header and len(table.columns) < len(expected)) or (not header and separator not in text.split("\n", 1)[0]):
+    if table is None or (header and not set(expected) <= set(table.columns)) or (not header and separator not in text.split("\n", 1)[0]):
         first = text.split("\n", 1)[0].rstrip("\r").split(separator)
         if header or len(first) != len(expected):
             require_columns(path, first if header else [f"{len(first)} field(s) in the first line"], expected, remedy)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from causcade.errors import ResourceError
 from causcade.files import sha256_of, write_json, write_parquet
 from causcade.resource_catalogue import CATALOGUE
@@ -30,6 +28,7 @@ from causcade.resources.references import (
     string_reference,
 )
 from causcade.resources.set_parsers import parse_drug_targets, parse_gene_list, parse_gmt, parse_rbps
+from causcade.signs import merge_signs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,15 +153,9 @@ def target_rows(path: str | os.PathLike[str], resolver: Resolver | None) -> tupl
     genes, statuses = translate(rows["identifier"], resolver)
     ledger.lose_unresolved(rows["identifier"], statuses)
     rows = rows.assign(target=genes)
-    repeated = np.zeros(len(rows), dtype=bool)
-    repeated[ledger.kept] = rows[ledger.kept].duplicated(["perturbation", "target"]).to_numpy()
-    pairs = rows[ledger.kept].groupby(["perturbation", "target"], sort=True)
-    merged = pairs.agg(low=("sign", "min"), high=("sign", "max"), source=("source", "first"))
-    ledger.lose(repeated, "duplicate")
-    table = merged.reset_index()
-    # A known sign wins over an unknown one (0); +1 against -1 is unknown.
-    table["sign"] = np.sign(table["low"].astype(int) + table["high"].astype(int))
-    return _frame([table], TARGET_DTYPES), ledger.summary("targets")
+    merged = merge_signs(rows.loc[ledger.kept, list(TARGET_DTYPES)], ["perturbation", "target"])
+    ledger.lose_repeated(rows, ["perturbation", "target"])
+    return _frame([merged], TARGET_DTYPES), ledger.summary("targets")
 
 
 def build_resources(sources: Mapping[str, ResourceFile], settings: ResourcesConfig) -> ResourceTables:

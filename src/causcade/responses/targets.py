@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from causcade.errors import InputError
+from causcade.signs import merge_signs
 
 __all__ = ["list_targets"]
 
@@ -44,12 +45,5 @@ def list_targets(perturbations: Collection[str], targets: pd.DataFrame, genes: p
     position = {name: i for i, name in enumerate(genes["gene_id"].astype(str))} | {name: i for i, name in enumerate(genes["gene"].astype(str))}
     place = listed["target"].map(position)
     unmeasured = listed[place.isna()].reset_index(drop=True)
-    pairs = listed.assign(position=place)[place.notna()].groupby(["perturbation", "position"], sort=True)["sign"].agg(["min", "max"]).reset_index()
-    links = pd.DataFrame(
-        {
-            "perturbation": pairs["perturbation"].astype(str),
-            "target": pairs["position"].astype(np.int64),
-            "sign": np.sign(pairs["min"] + pairs["max"]).astype(np.int8),  # -1 beside 1 is 0; an unknown sign yields to a known one
-        }
-    )
-    return links, unmeasured
+    links = listed.assign(target=place)[place.notna()].astype({"perturbation": str, "target": np.int64})
+    return merge_signs(links, ["perturbation", "target"]), unmeasured
