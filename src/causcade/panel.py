@@ -50,7 +50,7 @@ def plate_votes(store: CellStore, settings: PanelConfig, *, seed: int, block_cel
     Parameters
     ----------
     store
-        Cells of the plate. At most `settings.vote_cells` of them (a seeded sample) are ranked on; all are counted.
+        Cells of the plate. At most `settings.vote_cells` of them (a seeded sample) are ranked on; `num_cells` is of all.
     settings
         Section `panel`.
     seed
@@ -72,7 +72,7 @@ def plate_votes(store: CellStore, settings: PanelConfig, *, seed: int, block_cel
         If the flavour needs a package that is not installed, or cannot be computed on these cells.
     """
     require_flavor(settings.flavor)
-    x_NF, counts_NF, num_cells = _ranked_cells(store, settings, seed, block_cells)
+    x_NF, counts_NF = _ranked_cells(store, settings, seed, block_cells)
     num_ranked = x_NF.shape[0]
     sums = _column_sums(x_NF)
     gene_ids = store.var.index.to_numpy(dtype=str)
@@ -89,31 +89,26 @@ def plate_votes(store: CellStore, settings: PanelConfig, *, seed: int, block_cel
             ) from None
         order = np.lexsort((gene_ids[expressed], -variability_E))[: np.count_nonzero(variability_E > -np.inf)]
         rank[expressed[order]] = np.arange(1, len(order) + 1)
-    gene = store.var["gene"].to_numpy(dtype=str)
+    gene, num_cells = store.var["gene"].to_numpy(dtype=str), store.var["num_cells"].to_numpy(dtype=np.int64)
     return pd.DataFrame({"gene_id": gene_ids, "gene": gene, "rank": rank, "mean": sums / max(num_ranked, 1), "num_cells": num_cells})
 
 
-def _ranked_cells(store: CellStore, settings: PanelConfig, seed: int, block_cells: int) -> tuple[sp.csr_matrix, sp.csr_matrix | None, np.ndarray]:
-    """Take x of the cells that are ranked on [N, F], their counts where the flavour takes them, and how many of all cells express each gene [F]."""
-    is_chosen = np.ones(store.num_cells, dtype=bool)
+def _ranked_cells(store: CellStore, settings: PanelConfig, seed: int, block_cells: int) -> tuple[sp.csr_matrix, sp.csr_matrix | None]:
+    """Take x of the cells that are ranked on [N, F], and their counts where the flavour takes them."""
+    rows = None
     if store.num_cells > settings.vote_cells:
-        is_chosen[:] = False
-        is_chosen[np.random.default_rng(seed).choice(store.num_cells, settings.vote_cells, replace=False)] = True
+        rows = np.sort(np.random.default_rng(seed).choice(store.num_cells, settings.vote_cells, replace=False))
     totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
-    num_cells = np.zeros(len(store.var), dtype=np.int64)
     x_parts, count_parts = [], []
-    progress = Progress(store.num_cells, "cells")
-    for rows, counts in store.iter_counts(block_cells):
-        num_cells += np.bincount(counts.indices[counts.data > 0], minlength=len(store.var))
-        if is_chosen[rows].any():
-            chosen = counts[is_chosen[rows]]
-            x_parts.append(log_normalise(chosen, totals[rows][is_chosen[rows]]))
-            if settings.flavor == "seurat_v3":
-                count_parts.append(chosen.astype(np.float32))
-        progress.advance(len(rows))
+    progress = Progress(store.num_cells if rows is None else len(rows), "cells")
+    for part, counts in store.iter_counts(block_cells, rows):
+        x_parts.append(log_normalise(counts, totals[part]))
+        if settings.flavor == "seurat_v3":
+            count_parts.append(counts.astype(np.float32))
+        progress.advance(len(part))
     empty = sp.csr_matrix((0, len(store.var)), dtype=np.float32)
     x_NF = sp.vstack(x_parts, format="csr") if x_parts else empty
-    return x_NF, sp.vstack(count_parts, format="csr") if count_parts else None, num_cells
+    return x_NF, sp.vstack(count_parts, format="csr") if count_parts else None
 
 
 def _column_sums(matrix: sp.csr_matrix, power: int = 1) -> np.ndarray:
