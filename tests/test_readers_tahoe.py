@@ -100,6 +100,22 @@ def test_obs_columns_are_categories(tmp_path, keys):
         assert file.obs.index.tolist() == cell_names()
 
 
+def test_numbers_truth_values_and_missing_texts_of_obs(tmp_path, keys):
+    """Shards may hold different values, and one none at all."""
+    (tmp_path / "x").mkdir()
+    columns = {"pubchem_cid": [1.5, None, 3.0], "num": [1, 2, 3], "is_x": [True, False, True], "moa": ["a", None, "b"], "tags": [["t"]] * 3}
+    write_shard(tmp_path / "x" / "a.parquet", draw_counts()[:3], **columns)
+    write_shard(tmp_path / "x" / "b.parquet", draw_counts()[3:6], **columns | {"moa": ["c", "a", "c"], "num": [4, 5, 6]})
+    write_shard(tmp_path / "x" / "c.parquet", draw_counts()[6:9], **columns | {"moa": [None] * 3})
+    with CountsFile(tmp_path / "x", InputConfig(**keys), "plate1") as file:
+        obs = file.obs
+    assert obs["num"].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 3]
+    assert obs["is_x"].tolist() == [True, False, True] * 3
+    np.testing.assert_array_equal(obs["pubchem_cid"].to_numpy(dtype=float), [1.5, np.nan, 3.0] * 3)
+    assert [None if pd.isna(value) else value for value in obs["moa"]] == ["a", None, "b", "c", "a", "c", None, None, None]
+    assert "tags" not in obs
+
+
 def test_doses_from_the_table_of_samples(tmp_path, keys):
     """In the way of Tahoe-100M: the dose stands in a text, in another table, for each well."""
     samples = pd.DataFrame(
