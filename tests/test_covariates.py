@@ -6,11 +6,9 @@ import pytest
 import scipy.sparse as sp
 
 from causcade.covariates import (
-    MAX_LEVELS,
     Covariates,
     CycleScores,
     cell_cycle_scores,
-    column_problem,
     design,
     dropped_reasons,
     independent_columns,
@@ -118,17 +116,6 @@ def test_missing_and_infinite_values_are_errors(obs, term, value):
         f"covariates.terms: expected a number or one of a few texts in {term!r} for each cell, found 1 missing or infinite. "
         "Leave the term out, or mend the column."
     )
-
-
-def test_problems_of_columns():
-    assert column_problem(pd.Series([1.0, 2.0])) == column_problem(pd.Series(["a", "a"])) == column_problem(pd.Series([], dtype=float)) == ""
-    assert column_problem(pd.Series([1e39, 1.0, np.nan, -np.inf])) == "3 missing or infinite"  # 1e39 is infinite as float32
-    assert column_problem(pd.Series(pd.array([1, None], dtype="Int64"))) == "1 missing or infinite"
-    assert column_problem(pd.Series(pd.Categorical(["a", None, "b"]))) == "1 missing or infinite"
-    names = pd.Series([f"cell{number}" for number in range(MAX_LEVELS + 1)])
-    assert column_problem(names) == "1001 distinct texts, such as 'cell0', more than 1000"
-    assert column_problem(names.head(MAX_LEVELS)) == ""
-    assert column_problem(pd.Series(np.arange(5000.0))) == ""
 
 
 def test_cell_cycle_scores_equal_differences_of_means():

@@ -53,6 +53,15 @@ def test_an_absent_further_column_is_an_error(plate_of, tmp_path):
     assert not (tmp_path / "p.zarr").exists()
 
 
+def test_a_further_column_has_to_be_whole_in_the_cells_that_are_kept(plate_of, tmp_path):
+    plate = plate_of(np.array([[5, 5], [5, 5], [0, 1]]), columns={"age": [1.0, 2.0, np.nan]})
+    store_plate(plate, tmp_path / "p.zarr", QualityConfig(min_counts=5, min_genes=1, mad=None, max_mito=1), columns=["age"], seed=0)
+    assert CellStore(tmp_path / "p.zarr").obs["age"].tolist() == [1, 2]
+    with pytest.raises(InputError, match=r"in 'age' for each cell of plate p1, found 1 missing or infinite\. Leave the term out, or mend"):
+        store_plate(plate, tmp_path / "q.zarr", OPEN, columns=["age"], seed=0)
+    assert not (tmp_path / "q.zarr").exists()
+
+
 @pytest.mark.parametrize("block_cells", [1, 1000])
 def test_block_size_does_not_matter(plate_of, tmp_path, block_cells):
     counts = np.random.default_rng(2).poisson(2, (30, 9))

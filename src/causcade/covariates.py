@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from causcade.config import BUILT_IN_COVARIATES
 from causcade.errors import InputError
+from causcade.obs_columns import is_number, require_usable
 
 __all__ = [
     "INTERCEPT",
@@ -22,7 +23,6 @@ __all__ = [
     "Covariates",
     "CycleScores",
     "cell_cycle_scores",
-    "column_problem",
     "design",
     "dropped_reasons",
     "independent_columns",
@@ -32,7 +32,6 @@ INTERCEPT = "intercept"
 SCORE_ROLES = {"s_score": "s", "g2m_score": "g2m"}
 COLLINEAR = 1e-9
 WEIGHT = 1e-6  # a column whose weight is below this share of the largest one explains nothing
-MAX_LEVELS = 1000
 NAMED = 5
 
 
@@ -109,7 +108,7 @@ class Covariates:
             if term in SCORE_ROLES:
                 continue
             values = _values(obs, term)
-            if _is_number(values):
+            if is_number(values):
                 self._numbers[term] = _rounded(values.to_numpy(dtype=np.float64))
             else:
                 codes, levels = _coded(values)
@@ -162,10 +161,6 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _is_number(values: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(values) and not isinstance(values.dtype, pd.CategoricalDtype)
-
-
 def _coded(values: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Level of each cell as a number, and the levels as sorted texts; levels of one text are one."""
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -177,19 +172,6 @@ def _coded(values: pd.Series) -> tuple[np.ndarray, list[str]]:
     return position[codes], levels.tolist()
 
 
-def column_problem(values: pd.Series) -> str:
-    """Say why a column of obs cannot be a covariate; an empty text where it can."""
-    missing = values.isna().to_numpy()
-    if _is_number(values):
-        with np.errstate(over="ignore"):
-            missing = missing | ~np.isfinite(values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32))
-    if missing.any():
-        return f"{int(missing.sum())} missing or infinite"
-    if not _is_number(values) and (num := values.nunique()) > MAX_LEVELS:
-        return f"{num} distinct texts, such as {values.iloc[0]!r}, more than {MAX_LEVELS}"
-    return ""
-
-
 def _values(obs: pd.DataFrame, term: str) -> pd.Series:
     """Values of a term in each cell, all there and finite."""
     if term == "log_counts":
@@ -197,12 +179,7 @@ def _values(obs: pd.DataFrame, term: str) -> pd.Series:
     if term not in obs.columns:
         choice = ", ".join(dict.fromkeys([*BUILT_IN_COVARIATES, *obs.columns]))
         raise InputError(f"covariates.terms: expected an obs column of the cells, found {term!r}. Use one of {choice}.")
-    problem = column_problem(obs[term])
-    if problem:
-        raise InputError(
-            f"covariates.terms: expected a number or one of a few texts in {term!r} for each cell, found {problem}. "
-            "Leave the term out, or mend the column."
-        )
+    require_usable(obs[term], term)
     return obs[term]
 
 

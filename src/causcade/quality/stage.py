@@ -17,6 +17,7 @@ from causcade.cells import write_store
 from causcade.config import QualityConfig
 from causcade.errors import InputError
 from causcade.labels import CONTROL
+from causcade.obs_columns import require_usable
 from causcade.quality.judging import REASONS, judge_cells
 from causcade.quality.metrics import measure_cells, measure_cells_by_dask
 from causcade.quality.plate_counts import CANONICAL, METRICS, PlateCounts, input_columns
@@ -56,7 +57,7 @@ def store_plate(
     Raises
     ------
     InputError
-        If a further column is not in the input, or no cell is left.
+        If a further column is not in the input or cannot be a covariate, or no cell is left.
     """
     further = input_columns(columns)
     missing = [name for name in further if name not in plate.extra.columns]
@@ -70,6 +71,8 @@ def store_plate(
     keep = (table["reason"] == "").to_numpy()
     obs = plate.obs.loc[keep, list(CANONICAL)].join(metrics[keep]).join(plate.extra.loc[keep, further])
     obs["source_row"] = plate.rows[keep]
+    for name in further:  # of the cells that are kept; here, and not after all plates were stored
+        require_usable(obs[name], name, f" of plate {plate.obs['plate'].iloc[0]}")
     write_store(
         path, obs, plate.var, (block for _, block in plate.iter_blocks(keep)), num_nonzero=int(metrics.loc[keep, "num_genes"].sum()), largest=largest
     )
