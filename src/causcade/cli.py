@@ -1,6 +1,6 @@
 """Command line `causcade`: what is not the workflow.
 
-validate, plates, simulate, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
+validate, plates, simulate, score, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
@@ -124,6 +124,23 @@ def _simulate(arguments: argparse.Namespace) -> None:
     _say(f"{folder}: {len(config.simulation.plates)} plates, plates.tsv, resources/, truth/")
 
 
+def _score(arguments: argparse.Namespace) -> None:
+    """Judge any network with the references, controls and baselines of the stage `evaluation`."""
+    from causcade import score
+    from causcade.config import Config
+
+    config = None if arguments.config is None else _load(arguments.config, check_files=False)
+    inputs = score.gather(
+        arguments.edges, config, candidates=arguments.candidates, all_pairs=arguments.all_pairs, truth=arguments.truth
+    )  # fmt: skip
+    settings = Config() if config is None else config
+    found = score.judge(inputs, settings.evaluation, settings.seed)
+    _say(score.format_score(found))
+    if arguments.output is not None:
+        score.write_score(found, arguments.output)
+        _say(f"\nwrote {arguments.output}: scores.tsv, score.json and the tables of the evaluation")
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
@@ -162,6 +179,16 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("folder", type=Path)
     simulate.add_argument("--config", type=Path, help=config_help)
     simulate.set_defaults(run=_simulate)
+
+    score = commands.add_parser("score", help="judge any network with the references, controls and baselines of the evaluation")
+    score.add_argument("edges", type=Path, help="table (tsv, csv or parquet) with the columns source, target, weight; ranked by |weight|")
+    score.add_argument("--config", type=Path, help="its run, or the local files of its references, judge; " + config_help)
+    score.add_argument("--truth", type=Path, help="table of the true edges: source, target and, if known, sign (-1, 1)")
+    pairs = score.add_mutually_exclusive_group()
+    pairs.add_argument("--candidates", type=Path, help="table of the pairs to judge (source, target), in place of the run's candidate edges")
+    pairs.add_argument("--all-pairs", action="store_true", help="judge all ordered pairs among the genes of the network")
+    score.add_argument("--output", type=Path, help="folder for scores.tsv, score.json and the tables of the evaluation")
+    score.set_defaults(run=_score)
 
     doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
     doctor.add_argument("config", type=Path, nargs="?", help=config_help)
