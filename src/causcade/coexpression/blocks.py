@@ -107,8 +107,6 @@ class Preparation:
         Genes of the panel [G].
     terms, roles
         Section `covariates.terms`, and `cell_cycle.parquet`.
-    precision
-        What x is rounded to; X'C and the squares are of the very numbers that the kernel multiplies.
     """
 
     def __init__(self, store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame) -> None:
