@@ -121,6 +121,16 @@ def test_the_pinned_panel_is_renewed_on_request(finished, changing):
     assert jobs["coexpression_moments"] == 3
 
 
+@pytest.mark.parametrize(("setting", "voting"), [("num_genes: 100", 0), ("flavor: cell_ranger", 2)])
+def test_another_size_of_the_panel_is_no_reason_to_vote_again(finished, changing, setting, voting):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("panel: {min_cells: 5}", f"panel: {{min_cells: 5, {setting}}}"))
+    jobs = finished.jobs()
+    assert jobs["panel"] == jobs["basal"] == 1
+    assert jobs.get("panel_votes", 0) == voting
+    assert not {"quality", "check_plate"} & set(jobs)
+
+
 def test_a_setting_of_the_basal_decoder_renews_it_and_not_the_panel(finished, changing):
     changing("plates.tsv")
     write_plates(finished, ["plate1", "plate2", "plate3"])
