@@ -188,6 +188,16 @@ CASES = {
         {"mask": {"partners": 200}},
         "mask.partners: expected at most `coexpression.partners` (100), found 200; write `coexpression: {partners: 200}`.",
     ),
+    "leaves in the simulated screen": (
+        {"resources": {"reactome_pathways": "leaves"}},
+        "resources.reactome_pathways: expected `all`, or `resources.reactome_relations` beside it, found leaves; "
+        "write `all`, which is all that the simulated screen has.",
+    ),
+    "leaves without the hierarchy": (
+        {"run": "r", "plates": "p.tsv", "resources": {"reactome_pathways": "leaves"}},
+        "resources.reactome_pathways: expected `all`, or `resources.reactome_relations` beside it, found leaves; "
+        "set it, or write `reactome_pathways: all`.",
+    ),
     "string without names": (
         {"resources": {"string_info": None}},
         "resources.string_info: expected a resource beside `resources.string` (it translates the protein ids), found null; "
@@ -250,6 +260,10 @@ def test_every_resource_of_the_catalogue_has_a_section_with_its_address():
     resources = ResourcesConfig()
     for name, entry in CATALOGUE.items():
         section = getattr(resources, name)
+        if entry.is_optional:
+            assert section is None
+            assert entry.url in ResourcesConfig.model_fields[name].description
+            continue
         assert (section.url, section.version, section.licence) == (entry.url, entry.version, entry.licence)
 
 

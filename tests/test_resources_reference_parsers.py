@@ -1,11 +1,9 @@
 """Parsers of references: each oddity in a file of a few lines, and the counts of the real files."""
 
-import itertools
-
 import pytest
 
 from causcade.errors import ResourceError
-from causcade.resources import parse_complexportal, parse_humap, parse_reactome, parse_string, parse_string_info
+from causcade.resources import parse_complexportal, parse_reactome, parse_reactome_relations, parse_string, parse_string_info
 
 TITLES = [
     "#Complex ac", "Recommended name", "Aliases for complex", "Taxonomy identifier", "Identifiers (and stoichiometry) of molecules in complex",
@@ -21,11 +19,6 @@ def complextab(path, rows):
         lines.append("\t".join([name, f'the "{name}" complex', "-", "9606", participants, *["-"] * 13, expanded]))
     path.write_text("\n".join(lines) + "\n")
     return path
-
-
-def num_pairs(sets):
-    """Different pairs of different members, slowly."""
-    return len({pair for members in sets for pair in itertools.combinations(sorted(set(members)), 2)})
 
 
 def test_string_and_its_names(tmp_path):
@@ -104,32 +97,15 @@ def test_other_tables_of_complexes_are_refused(tmp_path):
         parse_complexportal(tmp_path / "p.tsv")
 
 
-def test_humap_reads_accessions_and_never_pairs_them_with_symbols(tmp_path):
-    (tmp_path / "h").write_text(
-        "HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\nHuMAP2_00000,3,Q9BQS8 O95900,FYCO1 TRUB2\nHuMAP2_00001,4,P08133,H4C1;H4C2\n"
-    )
-    rows = parse_humap(tmp_path / "h")
-    assert rows.to_numpy().tolist() == [["HuMAP2_00000", "Q9BQS8", 3], ["HuMAP2_00000", "O95900", 3], ["HuMAP2_00001", "P08133", 4]]
-
-
-def test_other_versions_of_humap_are_refused(tmp_path):
-    (tmp_path / "h").write_text("HuMAP3_ID,ComplexConfidence,Uniprot_ACCs,genenames\nhuMAP3_0,1,P1 P2,A B\n")
-    with pytest.raises(ResourceError, match=r"expected the columns HuMAP2_ID, Confidence, Uniprot_ACCs, found HuMAP3_ID, .*humap2_complexes"):
-        parse_humap(tmp_path / "h")
-    (tmp_path / "h").write_text("HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\nx,6,P1 P2,A B\n")
-    with pytest.raises(ResourceError, match="expected a Confidence of 1 to 5, found '6'"):
-        parse_humap(tmp_path / "h")
-
-
 def test_reactome_keeps_every_token_and_tells_namesakes_apart(tmp_path):
     (tmp_path / "r").write_text("2-LTR circle formation\tR-HSA-1\tBANF1\tgag\t5S rRNA\nSame\tR-HSA-2\tA\nSame\tR-HSA-3\tA\tB\n")
     assert parse_reactome(tmp_path / "r").to_numpy().tolist() == [
-        ["2-LTR circle formation", "BANF1"],
-        ["2-LTR circle formation", "gag"],
-        ["2-LTR circle formation", "5S rRNA"],
-        ["Same (R-HSA-2)", "A"],
-        ["Same (R-HSA-3)", "A"],
-        ["Same (R-HSA-3)", "B"],
+        ["2-LTR circle formation", "R-HSA-1", "BANF1"],
+        ["2-LTR circle formation", "R-HSA-1", "gag"],
+        ["2-LTR circle formation", "R-HSA-1", "5S rRNA"],
+        ["Same (R-HSA-2)", "R-HSA-2", "A"],
+        ["Same (R-HSA-3)", "R-HSA-3", "A"],
+        ["Same (R-HSA-3)", "R-HSA-3", "B"],
     ]
 
 
@@ -139,19 +115,20 @@ def test_another_gmt_is_not_reactome(tmp_path):
         parse_reactome(tmp_path / "r")
 
 
+def test_the_hierarchy_of_reactome(tmp_path):
+    (tmp_path / "r").write_bytes(b"R-HSA-1\tR-HSA-2\r\nR-BTA-1\tR-BTA-2\r\n")
+    assert parse_reactome_relations(tmp_path / "r").to_numpy().tolist() == [["R-HSA-1", "R-HSA-2"], ["R-BTA-1", "R-BTA-2"]]
+    (tmp_path / "r").write_text("parent\tchild\nR-HSA-1\tR-HSA-2\n")
+    with pytest.raises(ResourceError, match=r"expected Reactome ids \(R-HSA-...\), found 'parent', 'child'.*ReactomePathwaysRelation.txt"):
+        parse_reactome_relations(tmp_path / "r")
+    (tmp_path / "r").write_text("R-HSA-1\tApoptosis\tHomo sapiens\n")
+    with pytest.raises(ResourceError, match=r"found 3 field\(s\) in the first line"):
+        parse_reactome_relations(tmp_path / "r")
+
+
 @pytest.mark.shared_data
 def test_real_references_have_their_known_counts(shared_data):
     folder = shared_data / "references"
-    humap = parse_humap(folder / "complexes" / "humap2_complexes_20200809InOrderMatched.csv")
-    complexes = humap.drop_duplicates("complex")
-    assert complexes["confidence"].value_counts().to_dict() == {1: 242, 2: 1_317, 3: 745, 4: 2_265, 5: 2_396}
-    assert humap["identifier"].nunique() == 10_058
-    assert num_pairs(humap.groupby("complex")["identifier"].agg(list)) == 57_891
-    assert num_pairs(humap[humap["confidence"] <= 3].groupby("complex")["identifier"].agg(list)) == 14_132
-    native = parse_humap(folder / "complexes" / "humap2_complexes_20200809.native_extract.txt")
-    matched = humap[humap["complex"].isin(native["complex"])]
-    assert set(map(tuple, native.to_numpy())) == set(map(tuple, matched.to_numpy())), "the order of the lists does not matter"
-
     portal = parse_complexportal(folder / "complexes" / "complexportal_9606_participants_2022-07-11.derived.tsv.gz")
     assert portal["complex"].nunique() == 1_429
     sample = parse_complexportal(folder / "complexes" / "complextab_sample" / "9606.tsv")
@@ -167,3 +144,5 @@ def test_real_references_have_their_known_counts(shared_data):
     pathways = parse_reactome(folder / "reactome" / "ReactomePathways.gmt")
     sizes = pathways.drop_duplicates().groupby("gene_set").size()
     assert (len(sizes), sizes.max(), (sizes <= 100).sum()) == (2_751, 2_615, 2_468)
+    relations = parse_reactome_relations(folder / "reactome" / "ReactomePathwaysRelation.txt")
+    assert (len(relations), relations["parent"].str.startswith("R-HSA-").sum()) == (21_130, 2_497)

@@ -1,11 +1,13 @@
 """Reference pairs against a slow reference; universes; each reason for which rows are lost."""
 
+import gzip
 import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from causcade.errors import ResourceError
 from causcade.resources import Resolver
 from causcade.resources.references import complexportal_reference, humap_reference, member_pairs, reactome_reference, string_reference
 
@@ -90,6 +92,26 @@ def test_humap_pairs_take_the_best_class(tmp_path):
     assert humap_reference(tmp_path / "h", resolver_of(PROTEINS), 5).pairs.to_numpy().tolist() == [["A", "B", 1.0], ["A", "D", 0.2]]
 
 
+def test_classes_of_humap_3_are_scaled_to_its_six(tmp_path):
+    (tmp_path / "h").write_text("HuMAP3_ID,ComplexConfidence,Uniprot_ACCs,genenames\nx1,1,P00001 P00002,A B\nx2,6,P00001 P00003,A C\n")
+    pairs = humap_reference(tmp_path / "h", resolver_of(PROTEINS), 6, name="humap3").pairs
+    assert pairs["score"].round(6).tolist() == [1.0, 0.166667]
+
+
+def test_pairs_of_humap_universe_and_losses(tmp_path):
+    rows = ["P00001 P00002 0.9", "P00002 P00001 0.95", "P00003 P00001 0.2", "P00001 P00001-2 0.9", "P00004 P00009 0.9", "P00005 P00002 0.9"]
+    (tmp_path / "p").write_text("".join(row.replace(" ", "\t") + "\n" for row in rows))
+    found = humap_reference(tmp_path / "p", resolver_of(PROTEINS), 3, name="humap3", min_probability=0.5)
+    assert found.pairs[["gene_a", "gene_b"]].to_numpy().tolist() == [["A", "B"]]
+    assert found.pairs["score"].round(6).tolist() == [0.95]
+    assert found.universe == ["A", "B", "C"], "C has an improbable pair; D's only partner is unknown"
+    assert found.account["lost"] == {"unknown_id": 1, "ambiguous_id": 1, "below_cutoff": 1, "self_loop": 1, "duplicate": 1}
+    assert found.account["identifiers_by"] == {"ambiguous": 1, "uniprot": 5, "unknown": 1}
+    assert len(humap_reference(tmp_path / "p", resolver_of(PROTEINS), 3, min_probability=0.0).pairs) == 2
+    without = humap_reference(tmp_path / "p", None, 3)
+    assert (len(without.pairs), without.universe, without.account["lost"]) == (0, [], {"needs_hgnc": 6})
+
+
 def test_accessions_need_hgnc(tmp_path):
     (tmp_path / "h").write_text("HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\nx1,3,P00001 P00002,A B\n")
     found = humap_reference(tmp_path / "h", None, 3)
@@ -107,6 +129,21 @@ def test_reactome_size_limit_counts_genes_and_keeps_sets(tmp_path):
     assert len(reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 3).pairs) == 3
 
 
+def test_leaves_of_reactome_alone_make_pairs(tmp_path):
+    (tmp_path / "r").write_text("Above\tR-HSA-1\tA\tB\tC\nLeaf\tR-HSA-2\tA\tB\nNew\tR-HSA-3\tC\tD\n")
+    (tmp_path / "h").write_text("R-HSA-1\tR-HSA-2\nR-BTA-2\tR-BTA-3\n")
+    found = reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 100, relations=tmp_path / "h")
+    assert found.pairs[["gene_a", "gene_b"]].to_numpy().tolist() == [["A", "B"]]
+    assert found.account["lost"] == {"not_in_hierarchy": 2, "parent_pathway": 3}
+    everything = reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 100)
+    assert len(everything.pairs) == 4
+    assert found.universe == everything.universe == ["A", "B", "C", "D"]
+    pd.testing.assert_frame_equal(found.members, everything.members)
+    (tmp_path / "h").write_text("R-BTA-1\tR-BTA-2\n")
+    with pytest.raises(ResourceError, match=r"expected the hierarchy of the pathways of `reactome`, found none of them \(R-HSA-1, ...\)"):
+        reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 100, relations=tmp_path / "h")
+
+
 @pytest.mark.shared_data
 def test_real_references(shared_data):
     folder = shared_data / "references"
@@ -117,16 +154,27 @@ def test_real_references(shared_data):
     assert {("MDM2", "TP53"), ("MAX", "MYC"), ("E2F1", "RB1")} <= pairs
     assert ("CDKN1A", "TP53") not in pairs
     assert 57_500 < len(pairs) <= 58_471
-    assert not {"PSMA1", "JUN", "POLR2B"} & set(string.universe), "proteins whose links the partial file lacks are outside its universe"
+    with gzip.open(ppi / "9606.protein.physical.links.v12.0.min700.partial.excluded_proteins.tsv.gz", "rt") as handle:
+        excluded = pd.read_csv(handle, sep="\t")
+    names = pd.read_csv(ppi / "9606.protein.info.v12.0.txt.gz", sep="\t", usecols=[0, 1]).set_axis(["protein", "symbol"], axis=1)
+    hidden = set(resolver.resolve(names.loc[names["protein"].isin(set(excluded.iloc[:, 0])), "symbol"].tolist())["gene"].dropna())
+    assert {"PSMA1", "JUN", "POLR2B"} <= hidden
+    assert not hidden & set(string.universe), "proteins whose links the partial file lacks are outside its universe"
     portal = complexportal_reference(complexes / "complexportal_9606_participants_2022-07-11.derived.tsv.gz", resolver)
     assert 12_400 < len(portal.pairs) < 13_000
     humap = humap_reference(complexes / "humap2_complexes_20200809InOrderMatched.csv", resolver, 3)
     assert 13_800 < len(humap.pairs) <= 14_132
     assert 9_950 < len(humap.universe) <= 10_033
+    (path,) = complexes.glob("hu.MAP3.0_complexes_*.csv")
+    humap3 = humap_reference(path, resolver, 3, name="humap3")
+    assert 70_000 < len(humap3.pairs) <= 72_500
     reactome = reactome_reference(folder / "reactome" / "ReactomePathways.gmt", resolver, 100)
+    hierarchy = folder / "reactome" / "ReactomePathwaysRelation.r85plus.txt"
+    leaves = reactome_reference(folder / "reactome" / "ReactomePathways.gmt", resolver, 100, relations=hierarchy)
+    assert 0 < len(leaves.pairs) < len(reactome.pairs)
     assert reactome.members["gene_set"].nunique() > 2_700
     assert {"gag", "miR-224"}.isdisjoint(reactome.universe)
-    for reference in (string, portal, humap, reactome):
+    for reference in (string, portal, humap, humap3, reactome, leaves):
         assert (reference.pairs["gene_a"] < reference.pairs["gene_b"]).all()
         assert not reference.pairs.duplicated(["gene_a", "gene_b"]).any()
         assert set(reference.pairs["gene_a"]) | set(reference.pairs["gene_b"]) <= set(reference.universe)

@@ -25,7 +25,7 @@ def assert_consistent(tables):
     """What holds for the tables of any set of files."""
     for name, entry in tables.manifest.items():
         assert len(entry["sha256"]) == 64
-        if name != "string_info":
+        if name not in {"string_info", "reactome_relations"}:
             assert entry["rows_read"] == entry["rows_kept"] + sum(entry["lost"].values()), name
     approved = set(tables.identifiers["gene"])
     edges, pairs = tables.prior_edges, tables.reference_pairs
@@ -44,7 +44,7 @@ def assert_consistent(tables):
 def test_all_tables_from_simulated_files(simulated):
     tables = build_resources(simulated, SETTINGS)
     assert_consistent(tables)
-    assert set(tables.manifest) == set(CATALOGUE)
+    assert set(tables.manifest) == {name for name, entry in CATALOGUE.items() if not entry.is_optional}
     assert set(tables.reference_pairs["reference"]) == {"string", "complexportal", "humap", "reactome"}
     assert set(tables.gene_sets["collection"]) == {"tfs", "rbps", "hallmarks", "reactome"}
     assert tables.manifest["collectri"]["lost"]["pseudo_tf"] > 0
@@ -131,6 +131,33 @@ def test_wrong_names_and_absent_files_are_told(simulated, tmp_path):
         build_resources({"string": simulated["string"]}, SETTINGS)
     with pytest.raises(ResourceError, match=r"nothing: expected the file of resource `tfs`, found none.*write `tfs: null`"):
         build_resources({"tfs": ResourceFile(path=tmp_path / "nothing")}, SETTINGS)
+
+
+def test_leaves_need_the_hierarchy(simulated):
+    settings = ResourcesConfig(reactome_pathways="leaves")
+    with pytest.raises(ResourceError, match=r"expected `reactome_relations` beside `reactome` .*write `reactome_pathways: all`"):
+        build_resources({"reactome": simulated["reactome"]}, settings)
+    assert len(build_resources({"tfs": simulated["tfs"]}, settings).gene_sets) > 0
+
+
+def test_optional_resources_are_tables_like_the_others(simulated, tmp_path):
+    (tmp_path / "h").write_text(simulated["humap"].path.read_text().replace("HuMAP2_ID,Confidence", "HuMAP3_ID,ComplexConfidence"))
+    ids = [line.split("\t")[1] for line in simulated["reactome"].path.read_text().splitlines()]
+    (tmp_path / "r").write_text("".join(f"R-HSA-1\t{name}\n" for name in ids))
+    optional = {"humap3": ResourceFile(path=tmp_path / "h"), "reactome_relations": ResourceFile(path=tmp_path / "r")}
+    tables = build_resources(simulated | optional, ResourcesConfig(reactome_pathways="leaves"))
+    plain = build_resources(simulated, SETTINGS)
+    pairs = {name: rows[["gene_a", "gene_b"]].to_numpy().tolist() for name, rows in tables.reference_pairs.groupby("reference")}
+    assert pairs["humap3"] == pairs["humap"]
+    assert len(pairs["reactome"]) == (plain.reference_pairs["reference"] == "reactome").sum(), "all are leaves here"
+    assert len(tables.manifest["reactome_relations"]["sha256"]) == 64
+
+
+def test_identifiers_of_another_species_are_told(simulated, tmp_path):
+    (tmp_path / "t").write_text("Trp53\nMyc\n")
+    with pytest.raises(ResourceError, match=r"expected identifiers of human genes, found none that HGNC knows \(Myc, Trp53, ...\).*`tfs: null`"):
+        build_resources({"hgnc": simulated["hgnc"], "tfs": ResourceFile(path=tmp_path / "t")}, SETTINGS)
+    assert len(build_resources({"tfs": ResourceFile(path=tmp_path / "t")}, SETTINGS).gene_sets) == 2, "without HGNC nothing can be said"
 
 
 def test_manifest_tells_where_a_file_came_from(simulated):

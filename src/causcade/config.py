@@ -80,6 +80,8 @@ class ResourceConfig(Section):
 
 def _resource(name: str) -> Any:
     entry = CATALOGUE[name]
+    if entry.is_optional:
+        return Field(default=None, description=f"{entry.description} Null leaves it out; its address: {entry.url}")
     default = ResourceConfig(url=entry.url, version=entry.version, licence=entry.licence)
     return Field(default=default, description=entry.description + " Null leaves it out.")
 
@@ -95,7 +97,9 @@ class ResourcesConfig(Section):
     string_info: ResourceConfig | None = _resource("string_info")
     complexportal: ResourceConfig | None = _resource("complexportal")
     humap: ResourceConfig | None = _resource("humap")
+    humap3: ResourceConfig | None = _resource("humap3")
     reactome: ResourceConfig | None = _resource("reactome")
+    reactome_relations: ResourceConfig | None = _resource("reactome_relations")
     tfs: ResourceConfig | None = _resource("tfs")
     rbps: ResourceConfig | None = _resource("rbps")
     hallmarks: ResourceConfig | None = _resource("hallmarks")
@@ -104,7 +108,18 @@ class ResourcesConfig(Section):
     string_min_score: Annotated[int, Field(ge=0, le=999)] = Field(
         default=700, description="Smallest combined score (0-999) of a STRING physical pair."
     )
-    humap_max_confidence: Annotated[int, Field(ge=1, le=5)] = Field(default=3, description="Worst hu.MAP confidence class to take (1 best, 5 worst).")
+    humap_max_confidence: Annotated[int, Field(ge=1, le=5)] = Field(
+        default=3, description="Worst confidence class of a hu.MAP 2.0 complex to take (1 best, 5 worst)."
+    )
+    humap3_max_confidence: Annotated[int, Field(ge=1, le=6)] = Field(
+        default=3, description="Worst confidence class of a hu.MAP 3.0 complex to take (1 best, 6 worst)."
+    )
+    humap_min_probability: Fraction = Field(
+        default=0.5, description="Smallest probability of a pair, where hu.MAP's pairs are read and not its complexes."
+    )
+    reactome_pathways: Literal["all", "leaves"] = Field(
+        default="all", description="Pathways whose members count as pairs: all, or leaves (no pathway below them; needs `reactome_relations`)."
+    )
     reactome_max_genes: Annotated[int, Field(ge=2)] = Field(default=100, description="Largest Reactome pathway whose members count as pairs.")
 
 
@@ -276,6 +291,7 @@ class EvaluationConfig(Section):
 
     bootstrap: Count = Field(default=200, description="Resamplings of genes for 95 % intervals.")
     hubs: Positive = Field(default=50, description="How many genes count as hubs.")
+    top: Positive = Field(default=100, description="How many of the best edges the top precision counts.")
 
 
 class CascadesConfig(Section):
@@ -351,6 +367,12 @@ def _disagreements(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             ("resources.string", "resources.string_info"),
             "resources.string_info: expected a resource beside `resources.string` (it translates the protein ids), found null; "
             "set it, or write `string: null`",
+        )
+    if config.resources.reactome_pathways == "leaves" and (config.plates is None or config.resources.reactome_relations is None):
+        remedy = "write `all`, which is all that the simulated screen has" if config.plates is None else "set it, or write `reactome_pathways: all`"
+        yield (
+            ("resources.reactome_pathways", "resources.reactome_relations"),
+            f"resources.reactome_pathways: expected `all`, or `resources.reactome_relations` beside it, found leaves; {remedy}",
         )
     if config.plates is not None and not config.perturbation.control and config.perturbation.control_where is None:
         yield (

@@ -87,7 +87,7 @@ def _lines(model: BaseModel, indent: int) -> list[str]:
         text = (field.description or "") + _bounds(schema["properties"][name])
         if indent == 0:
             lines.append("")
-        lines.extend(f"{pad}# {line}" for line in textwrap.wrap(text, WIDTH - indent))
+        lines.extend(f"{pad}# {line}" for line in textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False))
         if isinstance(value, BaseModel) and (indent == 0 or name in BLOCKS):
             lines.append(f"{pad}{name}:")
             lines.extend(_lines(value, indent + 2))

@@ -20,6 +20,8 @@ class CatalogueEntry:
     version: str
     licence: str
     file_name: str
+    is_optional: bool = False
+    """Whether the configuration leaves it out unless it is asked for."""
 
 
 CATALOGUE: dict[str, CatalogueEntry] = {
@@ -31,14 +33,14 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         file_name="hgnc_complete_set.txt",
     ),
     "collectri": CatalogueEntry(
-        description="CollecTRI regulons (TF, target, sign; csv of decoupler).",
+        description="CollecTRI regulons (csv of decoupler, or OmniPath's raw interactions).",
         url="https://rescued.omnipathdb.org/CollecTRI.csv",
         version="2023",
         licence="composite, see its sources",
         file_name="collectri.csv",
     ),
     "dorothea": CatalogueEntry(
-        description="DoRothEA regulons with confidence A-E (rda, tsv of the same columns, or csv of decoupler).",
+        description="DoRothEA regulons with confidence A-E (rda or tsv of its columns, csv of decoupler, or OmniPath's raw interactions).",
         url="https://github.com/saezlab/dorothea/raw/master/data/dorothea_hs.rda",
         version="2024",
         licence="composite, see its sources",
@@ -73,11 +75,19 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         file_name="9606.tsv",
     ),
     "humap": CatalogueEntry(
-        description="hu.MAP 2.0 complexes.",
+        description="hu.MAP 2.0 complexes (csv), or its pairs with probabilities.",
         url="http://humap2.proteincomplexes.org/static/downloads/humap2/humap2_complexes_20200809.txt",
         version="2.0",
         licence="CC BY 4.0",
         file_name="humap2_complexes.txt",
+    ),
+    "humap3": CatalogueEntry(
+        description="hu.MAP 3.0 complexes (csv), beside or instead of hu.MAP 2.0.",
+        url="https://humap3.proteincomplexes.org/static/downloads/humap3/hu.MAP3.0_complexes_wConfidenceScores_total15326_wGenenames_20240922.csv",
+        version="3.0",
+        licence="CC BY 4.0",
+        file_name="humap3_complexes.csv",
+        is_optional=True,
     ),
     "reactome": CatalogueEntry(
         description="Reactome pathways (gmt, or the zip that it is served in).",
@@ -85,6 +95,14 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         version="current",
         licence="CC0",
         file_name="ReactomePathways.gmt.zip",
+    ),
+    "reactome_relations": CatalogueEntry(
+        description="Hierarchy of Reactome's pathways, for `reactome_pathways: leaves`.",
+        url="https://reactome.org/download/current/ReactomePathwaysRelation.txt",
+        version="current",
+        licence="CC0",
+        file_name="ReactomePathwaysRelation.txt",
+        is_optional=True,
     ),
     "tfs": CatalogueEntry(
         description="Human transcription factors (Lambert 2018; one symbol per line).",
@@ -131,4 +149,4 @@ SIMULATED_FILES: dict[str, str] = {
     "hallmarks": "h.all.symbols.gmt",
     "drug_targets": "drug_metadata.parquet",
 }
-"""File names, below `simulation/resources/`, of the same resources in the simulated screen."""
+"""File names, below `simulation/resources/`, of the same resources in the simulated screen, which has no optional ones."""

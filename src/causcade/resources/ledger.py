@@ -52,14 +52,18 @@ class Ledger:
         repeated[self.kept] = table.loc[self.kept, list(columns)].duplicated().to_numpy()
         self.lose(repeated, "duplicate")
 
-    def lose_unresolved(self, identifiers: Any, statuses: Any) -> None:
-        """Lose rows whose identifier is unknown or ambiguous; remember how each identifier of the rows kept so far was resolved."""
+    def remember(self, identifiers: Any, statuses: Any) -> None:
+        """Remember how each identifier was resolved."""
         import pandas as pd
 
-        statuses = np.asarray(statuses, dtype=object)
-        seen = pd.DataFrame({"identifier": np.asarray(identifiers, dtype=object)[self.kept], "status": statuses[self.kept]})
+        seen = pd.DataFrame({"identifier": np.asarray(identifiers, dtype=object), "status": np.asarray(statuses, dtype=object)})
         seen = seen.drop_duplicates("identifier")
         self._statuses.update(zip(seen["identifier"].astype(str), seen["status"], strict=True))
+
+    def lose_unresolved(self, identifiers: Any, statuses: Any) -> None:
+        """Lose rows whose identifier [rows] is unknown or ambiguous; remember how each identifier of the rows kept so far was resolved."""
+        statuses = np.asarray(statuses, dtype=object)
+        self.remember(np.asarray(identifiers, dtype=object)[self.kept], statuses[self.kept])
         self.lose(statuses == "unknown", "unknown_id")
         self.lose(statuses == "ambiguous", "ambiguous_id")
 

@@ -6,13 +6,14 @@ empty text: `NA`, `NAN` or `1-2` in a gene column must not turn into a missing v
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from causcade.errors import ResourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ResourcePath", "fetch_again", "read_delimited", "read_lines", "read_text", "require_columns"]
+__all__ = ["ResourcePath", "fetch_again", "first_line", "iter_blocks", "read_delimited", "read_lines", "read_text", "require_columns"]
 
 ResourcePath = str | os.PathLike[str]
 
@@ -96,6 +97,75 @@ def read_lines(path: ResourcePath, name: str) -> list[str]:
     return [line for line in (line.rstrip("\r") for line in read_text(path, name).split("\n")) if line.strip()]
 
 
+@contextlib.contextmanager
+def _opened(path: ResourcePath, name: str) -> Iterator[io.BufferedIOBase]:
+    """Open a resource as bytes, unpacked on the way where it is gzip; a zip archive is unpacked at once."""
+    path = Path(path)
+    if not path.is_file():
+        raise ResourceError(f"{path}: expected the file of resource `{name}`, found none. Correct `resources.{name}.path`, or write `{name}: null`.")
+    with path.open("rb") as handle:
+        head = handle.read(len(ZIP_MAGIC))
+    try:
+        if head.startswith(GZIP_MAGIC):
+            with gzip.open(path) as unpacked:
+                yield unpacked
+        elif head.startswith(ZIP_MAGIC):
+            yield io.BytesIO(_unpacked(path, path.read_bytes(), name))
+        else:
+            with path.open("rb") as plain:
+                yield plain
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ResourceError(
+            f"{path}: expected a whole compressed file, found one that is truncated or damaged ({error}). {fetch_again(name)}"
+        ) from None
+
+
+def first_line(path: ResourcePath, name: str) -> str:
+    """First line of a resource without its end, of which only the beginning is read."""
+    with _opened(path, name) as handle:
+        return handle.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+
+
+def iter_blocks(path: ResourcePath, name: str, *, columns: Sequence[str], separator: str, num_rows: int) -> Iterator[pd.DataFrame]:
+    """Read a table without a header in blocks, so that a file of gigabytes takes the memory of one block.
+
+    Parameters
+    ----------
+    path, name
+        The file, and the name of the resource in the configuration.
+    columns
+        Names of all columns, in order.
+    separator
+        One character between fields.
+    num_rows
+        Rows per block.
+
+    Yields
+    ------
+    pandas.DataFrame
+        At most `num_rows` rows, text in every field; the fields of a line that was cut off are empty.
+
+    Raises
+    ------
+    ResourceError
+        If the file is absent, empty, damaged, or has lines of more fields.
+    """
+    import pandas as pd
+
+    options = {"sep": separator, "names": list(columns), "header": None, "dtype": str, "keep_default_na": False, "na_filter": False}
+    try:
+        with _opened(path, name) as handle:
+            num_read = 0
+            for block in pd.read_csv(handle, chunksize=num_rows, quoting=csv.QUOTE_NONE, index_col=False, **options):
+                num_read += len(block)
+                yield block.fillna("")
+        if num_read == 0:
+            raise ResourceError(f"{path}: expected the content of resource `{name}`, found an empty file. {fetch_again(name)}")
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        expected = f"{len(columns)} fields in every line ({', '.join(columns)})"
+        raise ResourceError(f"{path}: expected {expected}, found another form ({str(error).strip()}). {fetch_again(name)}") from None
+
+
 def require_columns(path: ResourcePath, found: Sequence[object], expected: Sequence[str], remedy: str) -> None:
     """Raise a :class:`ResourceError` that names both lists of columns, unless all of `expected` are in `found`."""
     missing = [column for column in expected if column not in found]
@@ -157,6 +227,9 @@ def read_delimited(
     import pandas as pd
 
     text = read_text(path, name)
+    first = text.split("\n", 1)[0].rstrip("\r").split(separator)
+    if not header and len(first) != len(expected):  # the parser would drop what goes beyond
+        require_columns(path, [f"{len(first)} field(s) in the first line"], expected, remedy)
     try:
         table = pd.read_csv(
             io.StringIO(text),
@@ -172,10 +245,9 @@ def read_delimited(
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError):
         table = None
-    if table is None or (header and not set(expected) <= set(table.columns)) or (not header and separator not in text.split("\n", 1)[0]):
-        first = text.split("\n", 1)[0].rstrip("\r").split(separator)
-        if header or len(first) != len(expected):
-            require_columns(path, first if header else [f"{len(first)} field(s) in the first line"], expected, remedy)
+    if table is None or not set(expected) <= set(table.columns):
+        if header:
+            require_columns(path, first, expected, remedy)
         raise ResourceError(f"{path}: expected {len(expected)} columns in every line ({', '.join(expected)}), found lines of other lengths. {remedy}")
     _check_last_line(path, name, text, separator, quoted=quoted)
     return table

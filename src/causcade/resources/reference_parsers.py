@@ -1,8 +1,7 @@
-"""Parsers of the references that a network is held against: STRING, Complex Portal, hu.MAP 2.0, Reactome.
+"""Parsers of the references that a network is held against: STRING, Complex Portal, Reactome. Those of hu.MAP have a module of their own.
 
 Each returns its rows as they are in the file; cut-offs and translation to genes come later. Sources: STRING 12 (Szklarczyk et al. 2023,
-doi:10.1093/nar/gkac1000), Complex Portal (Meldal et al. 2022, doi:10.1093/nar/gkab991), hu.MAP 2.0 (Drew et al. 2021,
-doi:10.15252/msb.202010016), Reactome (Milacic et al. 2024, doi:10.1093/nar/gkad1025).
+doi:10.1093/nar/gkac1000), Complex Portal (Meldal et al. 2022, doi:10.1093/nar/gkab991), Reactome (Milacic et al. 2024, doi:10.1093/nar/gkad1025).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from causcade.resources.set_parsers import parse_gmt
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MEMBER_COLUMNS", "parse_complexportal", "parse_humap", "parse_reactome", "parse_string", "parse_string_info"]
+__all__ = ["MEMBER_COLUMNS", "parse_complexportal", "parse_reactome", "parse_reactome_relations", "parse_string", "parse_string_info"]
 
 STRING_COLUMNS = ["protein1", "protein2", "combined_score"]
 STRING_REMEDY = "Use the species file of STRING's physical links (9606.protein.physical.links.v12.0.txt.gz)."
 INFO_COLUMNS = ["#string_protein_id", "preferred_name"]
 INFO_REMEDY = "Use STRING's protein information (9606.protein.info.v12.0.txt.gz), of the same version as the links."
-HUMAP_COLUMNS = ["Confidence", "Uniprot_ACCs"]
-HUMAP_REMEDY = "Use humap2_complexes_20200809.txt (HuMAP2_ID,Confidence,Uniprot_ACCs,genenames)."
+RELATION_COLUMNS = ["parent", "child"]
+RELATION_REMEDY = "Use Reactome's hierarchy (ReactomePathwaysRelation.txt: parent and child, separated by a tab, no header)."
 PARTICIPANTS = "Identifiers (and stoichiometry) of molecules in complex"
 EXPANDED = "Expanded participant list"
 COMPLEXTAB_COLUMNS = ["#Complex ac", PARTICIPANTS, EXPANDED]
@@ -136,33 +135,6 @@ def parse_complexportal(path: ResourcePath) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MEMBER_COLUMNS)
 
 
-def parse_humap(path: ResourcePath) -> pd.DataFrame:
-    """Read hu.MAP 2.0 complexes.
-
-    Accessions and symbols are lists in DIFFERENT order in the original file, so that only the accessions are read.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per complex and protein: complex, identifier (UniProt), confidence (int, 1 best to 5 worst).
-    """
-    import pandas as pd
-
-    table = read_delimited(path, "humap", separator=",", expected=["HuMAP2_ID", *HUMAP_COLUMNS], remedy=HUMAP_REMEDY)
-    confidence = pd.to_numeric(table["Confidence"], errors="coerce")
-    if not confidence.isin(range(1, 6)).all():
-        bad = table["Confidence"][~confidence.isin(range(1, 6))].iloc[0]
-        raise ResourceError(f"{path}: expected a Confidence of 1 to 5, found {bad!r}. {HUMAP_REMEDY}")
-    members = table["Uniprot_ACCs"].str.split().explode().dropna()
-    return pd.DataFrame(
-        {
-            "complex": table["HuMAP2_ID"].loc[members.index].to_numpy(),
-            "identifier": members.to_numpy(),
-            "confidence": confidence.loc[members.index].astype("int8").to_numpy(),
-        }
-    )
-
-
 def parse_reactome(path: ResourcePath) -> pd.DataFrame:
     """Read Reactome's gmt, plain or in the zip that it is served in (name, R-HSA id, symbols).
 
@@ -171,7 +143,7 @@ def parse_reactome(path: ResourcePath) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        gene_set (name; with the id in brackets where two pathways share a name), identifier.
+        gene_set (name; with the id in brackets where two pathways share a name), pathway (R-HSA id), identifier.
     """
     sets = parse_gmt(path, "reactome")
     if not sets["description"].str.startswith("R-").all():
@@ -179,4 +151,20 @@ def parse_reactome(path: ResourcePath) -> pd.DataFrame:
         require_columns(path, [f"name, {bad!r}, symbols"], ["name, Reactome id, symbols"], "Use ReactomePathways.gmt.zip.")
     shared = sets.groupby("gene_set")["description"].transform("nunique") > 1
     name = sets["gene_set"].where(~shared, sets["gene_set"] + " (" + sets["description"] + ")")
-    return sets.assign(gene_set=name)[["gene_set", "identifier"]]
+    return sets.assign(gene_set=name, pathway=sets["description"])[["gene_set", "pathway", "identifier"]]
+
+
+def parse_reactome_relations(path: ResourcePath) -> pd.DataFrame:
+    """Read Reactome's hierarchy of pathways, of all species.
+
+    Returns
+    -------
+    pandas.DataFrame
+        parent, child (ids such as `R-HSA-109581`).
+    """
+    table = read_delimited(path, "reactome_relations", separator="\t", expected=RELATION_COLUMNS, header=False, quoted=False, remedy=RELATION_REMEDY)
+    strange = ~(table["parent"].str.startswith("R-") & table["child"].str.startswith("R-"))
+    if strange.any():
+        row = table[strange].iloc[0]
+        raise ResourceError(f"{path}: expected Reactome ids (R-HSA-...), found {row['parent']!r}, {row['child']!r}. {RELATION_REMEDY}")
+    return table

@@ -1,9 +1,11 @@
 """References: physical interactions, complexes and pathways become unordered pairs of genes.
 
 Each reference also has a universe, the genes that it can speak of: a pair outside it is unknown and not a negative. That is, for STRING the proteins
-with at least one link of any score in the file; for complexes and pathways the genes in at least one of them, whatever its confidence or size.
+with at least one link of any score in the file; for complexes and pathways the genes in at least one of them, whatever its confidence or size; for
+pairs of hu.MAP the proteins of the table, whatever their probability.
 
-Scores, larger is better: STRING combined_score / 1000; hu.MAP (6 - confidence) / 5, so that class 1 is 1.0 and class 5 is 0.2; none elsewhere.
+Scores, larger is better: STRING combined_score / 1000; hu.MAP's probability of a pair, or (n + 1 - confidence) / n of a complex in n classes (5, in
+hu.MAP 3.0 6), so that class 1 is 1.0; none elsewhere.
 """
 
 from __future__ import annotations
@@ -13,9 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causcade.errors import ResourceError
+from causcade.resources.humap_parsers import HUMAP_FORMATS, is_humap_pairs, parse_humap, parse_humap_pairs
 from causcade.resources.ledger import Ledger, translate
 from causcade.resources.reading import ResourcePath
-from causcade.resources.reference_parsers import parse_complexportal, parse_humap, parse_reactome, parse_string, parse_string_info
+from causcade.resources.reference_parsers import (
+    parse_complexportal,
+    parse_reactome,
+    parse_reactome_relations,
+    parse_string,
+    parse_string_info,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +36,6 @@ __all__ = ["PAIR_DTYPES", "Reference", "complexportal_reference", "humap_referen
 
 PAIR_DTYPES = {"reference": "object", "gene_a": "object", "gene_b": "object", "score": "float64"}
 STRING_SCALE = 1000.0
-HUMAP_CLASSES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +101,18 @@ def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None)
     return _pairs_table(genes[left], genes[right], np.asarray(scores, dtype=float)[left])
 
 
+def _lose_repeated_pairs(ledger: Ledger, gene_a: Any, gene_b: Any) -> None:
+    """Lose rows whose pair, in either order, an earlier row has; the genes are those of the rows kept so far."""
+    import pandas as pd
+
+    swap = gene_a > gene_b
+    ordered = pd.DataFrame({"a": np.where(swap, gene_b, gene_a), "b": np.where(swap, gene_a, gene_b)})
+    kept = ledger.kept
+    repeated = np.zeros(len(kept), dtype=bool)
+    repeated[kept] = ordered.duplicated().to_numpy()
+    ledger.lose(repeated, "duplicate")
+
+
 def string_reference(links: ResourcePath, info: ResourcePath, resolver: Resolver | None, min_score: int) -> Reference:
     """Take STRING physical links of at least `min_score` as pairs of genes."""
     import pandas as pd
@@ -113,11 +134,7 @@ def string_reference(links: ResourcePath, info: ResourcePath, resolver: Resolver
     ledger.lose(rows["combined_score"] < min_score, "below_cutoff")
     kept = ledger.kept
     pairs = _pairs_table(gene_a[kept], gene_b[kept], rows["combined_score"].to_numpy()[kept] / STRING_SCALE)
-    repeated = np.zeros(len(rows), dtype=bool)
-    swap = gene_a[kept] > gene_b[kept]
-    ordered = pd.DataFrame({"a": np.where(swap, gene_b[kept], gene_a[kept]), "b": np.where(swap, gene_a[kept], gene_b[kept])})
-    repeated[kept] = ordered.duplicated().to_numpy()
-    ledger.lose(repeated, "duplicate")
+    _lose_repeated_pairs(ledger, gene_a[kept], gene_b[kept])
     return Reference(pairs=pairs, universe=universe, account=ledger.summary("links"))
 
 
@@ -126,9 +143,7 @@ def _lose_lonely(ledger: Ledger, sets: Any, genes: Any) -> None:
     import pandas as pd
 
     table = pd.DataFrame({"set": sets, "gene": genes})
-    repeated = np.zeros(len(table), dtype=bool)
-    repeated[ledger.kept] = table[ledger.kept].duplicated().to_numpy()
-    ledger.lose(repeated, "duplicate")
+    ledger.lose_repeated(table, ["set", "gene"])
     sizes = table[ledger.kept].groupby("set")["gene"].transform("size")
     ledger.lose(table.index.isin(sizes.index[sizes == 1]), "single_gene")
 
@@ -156,25 +171,89 @@ def complexportal_reference(path: ResourcePath, resolver: Resolver | None) -> Re
     return Reference(pairs=pairs, universe=universe, account=ledger.summary("complex members"))
 
 
-def humap_reference(path: ResourcePath, resolver: Resolver | None, max_confidence: int) -> Reference:
-    """hu.MAP 2.0: pairs of proteins in one complex of confidence class `max_confidence` or better."""
-    rows = parse_humap(path)
+def _complexes(path: ResourcePath, resolver: Resolver | None, name: str, max_confidence: int) -> Reference:
+    rows = parse_humap(path, name)
     ledger = Ledger(len(rows))
     genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=True)
     universe = sorted(set(genes[ledger.kept]))
     ledger.lose(rows["confidence"] > max_confidence, "below_cutoff")
     _lose_lonely(ledger, rows["complex"], genes)
     kept = ledger.kept
-    scores = (HUMAP_CLASSES + 1 - rows["confidence"].to_numpy(dtype=float)) / HUMAP_CLASSES
-    return Reference(
-        pairs=member_pairs(rows["complex"].to_numpy()[kept], genes[kept], scores[kept]), universe=universe, account=ledger.summary("complex members")
-    )
+    num_classes = HUMAP_FORMATS[name].num_classes
+    scores = (num_classes + 1 - rows["confidence"].to_numpy(dtype=float)) / num_classes
+    pairs = member_pairs(rows["complex"].to_numpy()[kept], genes[kept], scores[kept])
+    return Reference(pairs=pairs, universe=universe, account=ledger.summary("complex members"))
 
 
-def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes: int) -> Reference:
+def _probable_pairs(path: ResourcePath, resolver: Resolver | None, name: str, min_probability: float) -> Reference:
+    rows = parse_humap_pairs(path, name)
+    ledger = Ledger(len(rows.probability))
+    genes, statuses = translate(rows.identifiers, resolver)
+    if resolver is None:
+        ledger.lose(np.ones(len(rows.probability), dtype=bool), "needs_hgnc")
+    else:
+        # By position, since there are tens of millions of rows and some ten thousand identifiers.
+        ledger.remember(rows.identifiers, statuses)
+        for status in ("unknown", "ambiguous"):
+            is_lost = statuses == status
+            ledger.lose(is_lost[rows.first] | is_lost[rows.second], f"{status}_id")
+    seen = np.union1d(rows.first[ledger.kept], rows.second[ledger.kept])
+    universe = sorted(set(genes[seen]))
+    ledger.lose(rows.probability < min_probability, "below_cutoff")
+    ledger.lose(genes[rows.first] == genes[rows.second], "self_loop")
+    first, second = genes[rows.first[ledger.kept]], genes[rows.second[ledger.kept]]
+    pairs = _pairs_table(first, second, rows.probability[ledger.kept].astype(np.float64))
+    _lose_repeated_pairs(ledger, first, second)
+    return Reference(pairs=pairs, universe=universe, account=ledger.summary("pairs"))
+
+
+def humap_reference(
+    path: ResourcePath, resolver: Resolver | None, max_confidence: int, *, name: str = "humap", min_probability: float = 0.5
+) -> Reference:
+    """hu.MAP: pairs of proteins in one complex, or pairs by themselves.
+
+    Parameters
+    ----------
+    path
+        Complexes, or pairs with probabilities.
+    resolver
+        Translates accessions; without it there is nothing to tell.
+    max_confidence
+        Worst confidence class of complexes to take.
+    name
+        `humap` (2.0) or `humap3`.
+    min_probability
+        Smallest probability of pairs to take.
+    """
+    if is_humap_pairs(path, name):
+        return _probable_pairs(path, resolver, name, min_probability)
+    return _complexes(path, resolver, name, max_confidence)
+
+
+def _lose_by_hierarchy(ledger: Ledger, pathways: pd.Series, relations: ResourcePath) -> None:
+    """Lose members of pathways that have pathways below them, and of those that the hierarchy does not know."""
+    table = parse_reactome_relations(relations)
+    is_parent = pathways.isin(set(table["parent"]))
+    is_known = is_parent | pathways.isin(set(table["child"]))
+    if len(pathways) and not is_known.any():
+        raise ResourceError(
+            f"{relations}: expected the hierarchy of the pathways of `reactome`, found none of them ({pathways.iloc[0]}, ...). "
+            "Use ReactomePathwaysRelation.txt of the same version."
+        )
+    ledger.lose(~is_known, "not_in_hierarchy")
+    ledger.lose(is_parent, "parent_pathway")
+
+
+def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes: int, *, relations: ResourcePath | None = None) -> Reference:
     """Reactome: pairs of genes in one pathway of at most `max_genes` genes (counted after translation).
 
-    A pathway holds the genes of all pathways below it, so that without the limit nearly everything is a pair. Larger ones stay gene sets.
+    A pathway holds the genes of all pathways below it, so that without the limit nearly everything is a pair. Larger ones stay gene sets. With the
+    hierarchy (`relations`) only leaves, the pathways without a pathway below them, make pairs; the universe stays the genes of all pathways.
+
+    Raises
+    ------
+    ResourceError
+        If the hierarchy knows none of the pathways.
     """
     import pandas as pd
 
@@ -182,6 +261,8 @@ def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes:
     ledger = Ledger(len(rows))
     genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=False)
     members = pd.DataFrame({"gene_set": rows["gene_set"], "gene": genes})[ledger.kept].drop_duplicates(ignore_index=True)
+    if relations is not None:
+        _lose_by_hierarchy(ledger, rows["pathway"], relations)
     _lose_lonely(ledger, rows["gene_set"], genes)
     sizes = members.groupby("gene_set").size()
     ledger.lose(rows["gene_set"].isin(sizes.index[sizes > max_genes]), "too_large_pathway")

@@ -78,7 +78,7 @@ def _frame(parts: list[pd.DataFrame], dtypes: Mapping[str, str]) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True).astype(dict(dtypes))
 
 
-def _checked(sources: Mapping[str, ResourceFile]) -> dict[str, dict[str, Any]]:
+def _checked(sources: Mapping[str, ResourceFile], settings: ResourcesConfig) -> dict[str, dict[str, Any]]:
     """Start of the manifest, after all checks that need no parsing: names, presence, checksums."""
     unknown = sorted(set(sources) - set(CATALOGUE))
     if unknown:
@@ -86,6 +86,11 @@ def _checked(sources: Mapping[str, ResourceFile]) -> dict[str, dict[str, Any]]:
     if "string" in sources and "string_info" not in sources:
         raise ResourceError(
             "resources: expected `string_info` beside `string` (it translates the protein ids), found none. Add it, or write `string: null`."
+        )
+    if settings.reactome_pathways == "leaves" and "reactome" in sources and "reactome_relations" not in sources:
+        raise ResourceError(
+            "resources: expected `reactome_relations` beside `reactome` (`reactome_pathways: leaves` needs the hierarchy), found none. Add it, or "
+            "write `reactome_pathways: all`."
         )
     manifest: dict[str, dict[str, Any]] = {}
     for name, file in sources.items():
@@ -110,6 +115,16 @@ def _checked(sources: Mapping[str, ResourceFile]) -> dict[str, dict[str, Any]]:
     return manifest
 
 
+def _check_known(name: str, path: Path, account: Mapping[str, Any]) -> None:
+    """Raise if HGNC knows none of the identifiers of a resource: one of another species, or another column."""
+    unknown, resolved = account.get("unknown"), set(account.get("identifiers_by", ())) - {"unknown"}
+    if unknown and not resolved:
+        raise ResourceError(
+            f"{path}: expected identifiers of human genes, found none that HGNC knows ({', '.join(unknown[:3])}, ...). "
+            f"Use the human file for `{name}`, or write `{name}: null`."
+        )
+
+
 def _references(sources: Mapping[str, ResourceFile], resolver: Resolver | None, settings: ResourcesConfig) -> dict[str, Reference]:
     """All references that have a file."""
     found: dict[str, Reference] = {}
@@ -117,10 +132,12 @@ def _references(sources: Mapping[str, ResourceFile], resolver: Resolver | None, 
         found["string"] = string_reference(sources["string"].path, sources["string_info"].path, resolver, settings.string_min_score)
     if "complexportal" in sources:
         found["complexportal"] = complexportal_reference(sources["complexportal"].path, resolver)
-    if "humap" in sources:
-        found["humap"] = humap_reference(sources["humap"].path, resolver, settings.humap_max_confidence)
+    for name, max_confidence in (("humap", settings.humap_max_confidence), ("humap3", settings.humap3_max_confidence)):
+        if name in sources:
+            found[name] = humap_reference(sources[name].path, resolver, max_confidence, name=name, min_probability=settings.humap_min_probability)
     if "reactome" in sources:
-        found["reactome"] = reactome_reference(sources["reactome"].path, resolver, settings.reactome_max_genes)
+        relations = sources["reactome_relations"].path if settings.reactome_pathways == "leaves" else None
+        found["reactome"] = reactome_reference(sources["reactome"].path, resolver, settings.reactome_max_genes, relations=relations)
     return found
 
 
@@ -166,7 +183,7 @@ def build_resources(sources: Mapping[str, ResourceFile], settings: ResourcesConf
     sources
         Name of the resource (those of the catalogue) to its file; any may be absent.
     settings
-        Cut-offs: `dorothea_levels`, `string_min_score`, `humap_max_confidence`, `reactome_max_genes`. Its entries of resources are not read.
+        Cut-offs: `dorothea_levels`, `string_min_score`, those of hu.MAP and Reactome. Its entries of resources are not read.
 
     Returns
     -------
@@ -176,9 +193,9 @@ def build_resources(sources: Mapping[str, ResourceFile], settings: ResourcesConf
     Raises
     ------
     ResourceError
-        If a file is absent or damaged, has another checksum than expected, or another format.
+        If a file is absent or damaged, has another checksum than expected, or another format, or if HGNC knows none of its identifiers.
     """
-    manifest = _checked(sources)
+    manifest = _checked(sources, settings)
     identifiers = read_hgnc(sources["hgnc"].path) if "hgnc" in sources else _frame([], IDENTIFIER_DTYPES)
     resolver = Resolver.from_table(identifiers) if "hgnc" in sources else None
     accounts: dict[str, dict[str, Any]] = {}
@@ -199,6 +216,8 @@ def build_resources(sources: Mapping[str, ResourceFile], settings: ResourcesConf
     targets = _frame([], TARGET_DTYPES)
     if "drug_targets" in sources:
         targets, accounts["drug_targets"] = target_rows(sources["drug_targets"].path, resolver)
+    for name, account in accounts.items():
+        _check_known(name, sources[name].path, account)
     for name, entry in manifest.items():
         entry |= accounts.get(name, {}) | {"identifiers": AS_GIVEN if resolver is None else "hgnc"}
     return ResourceTables(
