@@ -206,6 +206,14 @@ def test_summary_equals_slow_counts(symmetric):
         "only_coexpression": sum(row.sources == "coexpression" for row in rows),
         "curated_in_panel": len(inside) - num_self,
         "curated_outside_panel": len(outside),
+        "by_database": {
+            name: {
+                "num_edges": sum(name in row.sources.split(";") and row.regulator != row.target for row in priors.itertuples()),
+                "num_in_panel": sum(name in row.sources.split(";") for row in rows),
+                "num_coexpressed": sum({name, "coexpression"} <= set(row.sources.split(";")) for row in rows),
+            }
+            for name in ("collectri", "dorothea", "trrust")
+        },
         "num_regulators": edges["regulator"].nunique(),
         "num_targets": edges["target"].nunique(),
         "regulators_per_target": {"median": float(per_target.median()), "max": int(per_target.max())},
@@ -218,6 +226,7 @@ def test_summary_counts_no_self_edge_as_outside():
     priors.columns = PRIOR_COLUMNS
     summary = mask_summary(build_mask(NO_PARTNERS, None, priors, ["A", "B"], MaskConfig()), priors, ["A", "B"])
     assert (summary["curated_in_panel"], summary["curated_outside_panel"]) == (1, 1)
+    assert summary["by_database"] == {"trrust": {"num_edges": 2, "num_in_panel": 1, "num_coexpressed": 0}}
 
 
 @pytest.mark.shared_data

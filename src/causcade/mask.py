@@ -224,6 +224,21 @@ def build_mask(
     )
 
 
+def _by_database(combinations: pd.Series, prior_edges: pd.DataFrame, panel: pd.Index) -> dict[str, dict[str, int]]:
+    """Coverage of each prior database: its edges, those within the panel, and those of them that coexpression proposes too."""
+    _, rows = _prior_edges(prior_edges, panel)
+    listed = {"num_edges": prior_edges.loc[prior_edges["regulator"] != prior_edges["target"], "sources"].value_counts()}
+    listed["num_in_panel"] = rows["sources"].value_counts()
+    listed["num_coexpressed"] = combinations[[COEXPRESSION in str(text).split(";") for text in combinations.index]]
+    counts: dict[str, dict[str, int]] = {}
+    for what, combined in listed.items():
+        for text, count in combined.items():
+            for database in set(str(text).split(";")) - {COEXPRESSION}:
+                entry = counts.setdefault(database, dict.fromkeys(listed, 0))
+                entry[what] += int(count)
+    return dict(sorted(counts.items()))
+
+
 def mask_summary(edges: pd.DataFrame, prior_edges: pd.DataFrame, genes: Sequence[str]) -> dict[str, Any]:
     """Count the candidate edges, for `mask_summary.json`.
 
@@ -240,8 +255,8 @@ def mask_summary(edges: pd.DataFrame, prior_edges: pd.DataFrame, genes: Sequence
     -------
     dict
         num_edges, num_pairs_unordered, fraction_of_all (of the G (G - 1) directed edges), by_source, only_curated, only_coexpression,
-        curated_in_panel and curated_outside_panel (self-edges in neither), num_regulators, num_targets, regulators_per_target (median and max over
-        targets that have any).
+        curated_in_panel and curated_outside_panel (self-edges in neither), by_database (of each prior database: num_edges without self-edges,
+        num_in_panel, num_coexpressed of those), num_regulators, num_targets, regulators_per_target (median and max over targets that have any).
     """
     panel = _panel(genes)
     num_genes = len(panel)
@@ -266,6 +281,7 @@ def mask_summary(edges: pd.DataFrame, prior_edges: pd.DataFrame, genes: Sequence
         "only_coexpression": only_coexpression,
         "curated_in_panel": len(curated),
         "curated_outside_panel": len(prior_edges) - len(curated) - num_self,
+        "by_database": _by_database(combinations, prior_edges, panel),
         "num_regulators": len(np.unique(regulator)),
         "num_targets": len(per_target),
         "regulators_per_target": {"median": float(np.median(per_target)) if len(per_target) else 0.0, "max": int(per_target.max(initial=0))},
