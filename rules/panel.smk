@@ -54,7 +54,7 @@ if not stands("panel"):
         params:
             plates=list(PLATES),
             settings=settings_of("panel.num_hvg"),
-            code=code_digest("panel"),
+            code=code_digest("panel", "targets"),
         script:
             "../workflow_scripts/panel_consensus.py"
 

@@ -5,7 +5,7 @@ import pytest
 
 from causcade.errors import InputError
 from causcade.resources import Resolver
-from causcade.targets import build_targets, read_target_table
+from causcade.targets import build_targets, is_target, read_target_table
 
 DRUGS = pd.DataFrame(
     {
@@ -69,6 +69,19 @@ def test_previous_symbols_become_approved_ones_and_unknown_names_stay(resolver):
     override = pd.DataFrame({"perturbation": ["Drug"], "target": ["p53"], "sign": [-1]})
     table = build_targets(labels(MLL="crispri", Drug="drug", Novel="knockout"), DRUGS, override, resolver=resolver)
     assert rows(table) == [("Drug", "TP53", -1, "table"), ("MLL", "KMT2A", -1, "name"), ("Novel", "Novel", -1, "name")]
+
+
+def test_without_a_resolver_ids_lose_their_version_and_nothing_else():
+    override = pd.DataFrame({"perturbation": ["A", "B", "B"], "target": ["ENSG00000141510.18", "AC008770.3", "p53"], "sign": [0, 0, 0]})
+    table = build_targets(labels(A="drug", B="drug"), DRUGS, override)
+    assert rows(table) == [("A", "ENSG00000141510", 0, "table"), ("B", "AC008770.3", 0, "table"), ("B", "p53", 0, "table")]
+
+
+def test_a_target_is_a_name_or_else_an_id():
+    genes = pd.DataFrame({"gene": ["TP53", "E2", "X", "Y"], "gene_id": ["E1", "E2", "E3", "X"]}, index=[7, 3, 5, 1])
+    assert is_target(genes, pd.DataFrame({"target": ["E1", "E2", "unheard"]})).to_dict() == {7: True, 3: True, 5: False, 1: False}
+    assert is_target(genes, pd.DataFrame({"target": ["X"]})).tolist() == [False, False, True, False], "the name comes before the id"
+    assert not is_target(genes, pd.DataFrame({"target": []})).any()
 
 
 def test_one_pair_has_one_row_and_opposite_signs_are_unknown(resolver):

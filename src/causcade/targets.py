@@ -14,12 +14,13 @@ import pandas as pd
 
 from causcade.errors import InputError
 from causcade.files import read_parquet
+from causcade.resources.identifiers import without_version
 from causcade.signs import merge_signs
 
 if TYPE_CHECKING:
     from causcade.resources.identifiers import Resolver
 
-__all__ = ["build_targets", "read_target_table"]
+__all__ = ["build_targets", "is_target", "read_target_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +96,33 @@ def _from_names(labels: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 
 def _resolved(table: pd.DataFrame, resolver: Resolver | None) -> pd.DataFrame:
-    """Approved symbols instead of the written ones; unknown names stay as written, so that they can be reported as not measured."""
+    """Approved symbols instead of the written ones; unknown names stay as written, so that they can be reported as not measured.
+
+    Without a resolver Ensembl ids lose their version, which is how the gene axis has them.
+    """
     if resolver is None or table.empty:
-        return table
+        return table.assign(target=without_version(table["target"].to_numpy()).to_numpy())
     names = resolver.resolve(table["target"].tolist())
     return table.assign(target=names["gene"].where(names["gene"].notna(), names["identifier"]).to_numpy())
+
+
+def is_target(genes: pd.DataFrame, targets: pd.DataFrame) -> pd.Series:
+    """Which genes any perturbation acts on; a target is the name of a gene or, where no gene has that name, its id.
+
+    Parameters
+    ----------
+    genes
+        Columns `gene` and `gene_id`.
+    targets
+        `targets.parquet`: column target.
+
+    Returns
+    -------
+    pandas.Series
+        bool, with the index of `genes`.
+    """
+    named = set(targets["target"])
+    return genes["gene"].isin(named) | genes["gene_id"].isin(named - set(genes["gene"]))
 
 
 def build_targets(
