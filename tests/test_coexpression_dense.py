@@ -7,7 +7,7 @@ from test_coexpression_kernels import assert_close, expression
 
 from causcade.coexpression import dense
 from causcade.coexpression.dense import PRECISIONS, DenseGram, Precision, round_to
-from causcade.coexpression.kernels import Cuts, HybridGram
+from causcade.coexpression.kernels import Cuts, HybridGram, common_shift
 from causcade.coexpression.packed import pack, unpack
 
 # Largest error of a correlation that the settings name for each precision (config: coexpression.precision).
@@ -99,6 +99,43 @@ def test_the_setting_of_torch_is_put_back() -> None:
     before = torch.get_float32_matmul_precision()
     summed(expression(5, num_genes=5), precision="tf32")
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize("tile", [64, 5000])
+def test_what_is_taken_from_genes_is_put_back(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
+    monkeypatch.setattr(dense, "TILE_GENES", tile)
+    x = expression(900, num_genes=300)
+    rng = np.random.default_rng(1)
+    c_NL = np.column_stack([np.ones(900), rng.normal(size=900), np.eye(3)[rng.integers(0, 3, 900)]])
+    beta_LG = rng.uniform(0.5, 1.5, (5, 300)) * np.linalg.lstsq(c_NL, x.toarray().astype(np.float64), rcond=None)[0]
+    gram = DenseGram(300, beta_LG=beta_LG)
+    for start in (0, 500):
+        gram.add(gram.rounded(x[start : start + 500]), c_NL[start : start + 500])
+    assert_close(gram.finish(c_NL.T @ x.astype(np.float64), c_NL.T @ c_NL), x)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_one_coefficient_for_a_column_of_ones_is_a_shift(precision: Precision) -> None:
+    x = expression(300, num_genes=50)
+    shift_G = common_shift(x)
+    first, second = DenseGram(50, precision=precision, shift_G=shift_G), DenseGram(50, precision=precision, beta_LG=shift_G[None].astype(np.float64))
+    rounded = second.rounded(x)
+    assert np.array_equal(first.rounded(x).data, rounded.data)
+    first.add(rounded)
+    second.add(rounded, np.ones((300, 1)))
+    np.testing.assert_allclose(second.finish(np.asarray(rounded.astype(np.float64).sum(axis=0)), np.array([[300.0]])), first.finish(), rtol=1e-12)
+
+
+def test_covariates_and_their_coefficients_go_together() -> None:
+    with pytest.raises(ValueError, match="expected one coefficient for each gene with numbers in fp16, found 2"):
+        DenseGram(3, precision="fp16", beta_LG=np.zeros((2, 3)))
+    x = sp.csr_matrix((5, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="expected covariates of the cells if and only if"):
+        DenseGram(3, beta_LG=np.zeros((2, 3))).add(x)
+    with pytest.raises(ValueError, match="expected covariates of the cells if and only if"):
+        DenseGram(3).add(x, np.ones((5, 1)))
+    with pytest.raises(ValueError, match="expected sums with the covariates if and only if"):
+        DenseGram(3, beta_LG=np.zeros((2, 3))).finish()
 
 
 def test_a_block_of_other_genes_is_refused() -> None:

@@ -12,6 +12,7 @@ from coexpression_cases import GENES, ROLES, TERMS, assert_same, explicit, make_
 from causcade import files
 from causcade.coexpression import (
     blocks,
+    centring,
     coexpression_by_line,
     measure_moments,
     measure_moments_by_line,
@@ -29,7 +30,7 @@ PANEL = pd.Index(gene_names(GENES))
 @pytest.fixture(scope="module", autouse=True)
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (blocks, moments):
+        for module in (blocks, centring, moments):
             patch.setattr(module, "KERNEL_CELLS", 16)
         yield
 

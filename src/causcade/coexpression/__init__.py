@@ -1,6 +1,7 @@
 """Residual coexpression from sums: one pass over the cells, exact, additive over shards and plates.
 
 - `blocks`, `preparation`: counts to blocks of x and covariates; `kernels`, `dense`: X'X of a block on a CPU and a GPU
+- `centring`: what covariates explain of a gene, which is put back in float64 rather than multiplied in float32
 - `moments`: the sums of a plate or shard, and their addition; `packed`: half a symmetric matrix
 - `correlation`, `partners`: what the sums say of pairs of genes; `lines`: the same for each cell line by itself
 """

@@ -88,9 +88,10 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One block: x (float32 CSR, sorted), and in float64 its products with the covariates and C'C, with the names of the K columns."""
+    """One block: x (float32 CSR, sorted), and in float64 its covariates, X'C and C'C, with the names of the K columns."""
 
     x_BG: sp.csr_matrix
+    c_BK: np.ndarray
     sxc_KG: np.ndarray
     scc_KK: np.ndarray
     names: list[str]
@@ -107,12 +108,17 @@ class Preparation:
         Genes of the panel [G].
     terms, roles
         Section `covariates.terms`, and `cell_cycle.parquet`.
+
+    Attributes
+    ----------
+    num_genes : int
+        Number of genes of the panel.
     """
 
     def __init__(self, store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame) -> None:
         self._covariates = Covariates(store.obs, terms)
         self._totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
-        self._num_genes = len(gene_ids)
+        self.num_genes = len(gene_ids)
         self._position_F = gene_ids.get_indexer(store.var.index).astype(np.int64)
         is_scored = store.var.index.isin(roles["gene_id"]) & bool(SCORE_ROLES.keys() & set(terms))
         self._scores = CycleScores(store.var.index[is_scored], roles)
@@ -133,9 +139,9 @@ class Preparation:
 
         rows, counts = part
         totals = self._totals[rows]
-        x_BG = panel_expression(counts, totals, self._position_F, self._num_genes)
+        x_BG = panel_expression(counts, totals, self._position_F, self.num_genes)
         if rounded is not None:
             x_BG = rounded(x_BG)
         scores = self._scores(panel_expression(counts, totals, self._scored_F, self._num_scored))
         c_BK, names = self._covariates.block(rows, scores)
-        return Block(x_BG=x_BG, sxc_KG=covariate_products(x_BG, c_BK), scc_KK=c_BK.T @ c_BK, names=names)
+        return Block(x_BG=x_BG, c_BK=c_BK, sxc_KG=covariate_products(x_BG, c_BK), scc_KK=c_BK.T @ c_BK, names=names)

@@ -3,11 +3,11 @@
 On a GPU a dense product beats every sparse way at the densities of single cells: tensor cores multiply zeros faster than anything can skip them. Only
 the block triangle is multiplied. Blocks are copied while the one before is multiplied. Sums within a block are float32, across blocks float64.
 
-The numbers that are multiplied, x less a constant of the gene, may be rounded (`precision`): `tf32` and `fp16` keep 11 binary digits, `fp16_split` is
-a sum of two fp16 numbers and keeps 22. A result stays consistent if everything else is computed from the same rounded x, which
-:meth:`DenseGram.rounded` gives.
+The numbers that are multiplied, x less a constant of the gene or less what covariates explain of it, may be rounded (`precision`): `tf32` and `fp16`
+keep 11 binary digits, `fp16_split` is a sum of two fp16 numbers and keeps 22. A result stays consistent if everything else is computed from the same
+rounded x, which :meth:`DenseGram.rounded` gives.
 
-Axes: B cells of a block, G genes, W genes of a tile.
+Axes: B cells of a block, L covariates, G genes, W genes of a tile.
 """
 
 from __future__ import annotations
@@ -103,38 +103,67 @@ class DenseGram:
         Constant taken from each gene while it is summed, shape [G]; None: that of the first block, see
         :func:`causcade.coexpression.kernels.common_shift`. It is rounded to `precision` itself, so that the zeros of a gene, which become minus the
         constant, stay exact.
+    beta_LG
+        Instead: coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed. Where numbers are rounded, one
+        row, for a column of ones, is all that keeps x sparse.
     """
 
-    def __init__(self, num_genes: int, *, device: str = "cpu", precision: Precision = "float32", shift_G: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        num_genes: int,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        shift_G: np.ndarray | None = None,
+        beta_LG: np.ndarray | None = None,
+    ) -> None:
         import torch
 
+        if beta_LG is not None and precision != "float32" and len(beta_LG) > 1:
+            raise ValueError(f"expected one coefficient for each gene with numbers in {precision}, found {len(beta_LG)}")
         self._num_genes, self._device, self._precision = num_genes, torch.device(device), precision
-        self._shift_G = None if shift_G is None else round_to(np.asarray(shift_G, dtype=np.float32), precision)
+        self._has_covariates = beta_LG is not None
+        if beta_LG is None and shift_G is not None:
+            beta_LG = np.asarray(shift_G)[None]
+        self._beta_LG = None if beta_LG is None else self._as_taken(beta_LG)
         self._tiles = [
             torch.zeros((min(TILE_GENES, num_genes - start), num_genes - start), dtype=torch.float64, device=device)
             for start in range(0, num_genes, TILE_GENES)
         ]
         self._sums_G, self._squares_G = np.zeros(num_genes), np.zeros(num_genes)
         self._num_cells = 0
+        self._beta_on_device: torch.Tensor | None = None
         self._copies = torch.cuda.Stream(device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._in_flight: deque[torch.cuda.Event] = deque()
 
+    def _as_taken(self, beta_LG: np.ndarray) -> np.ndarray:
+        if self._precision != "float32":
+            beta_LG = round_to(beta_LG.astype(np.float32), self._precision)
+        return np.ascontiguousarray(beta_LG, dtype=np.float64)
+
     def rounded(self, x_BG: sp.csr_matrix) -> sp.csr_matrix:
         """Round a block as it will be multiplied: x less the shift of its gene is rounded, the shift put back. The first block fixes the shifts."""
-        if self._shift_G is None:
-            self._shift_G = round_to(common_shift(x_BG), self._precision)
-        if self._precision == "float32":
+        if self._beta_LG is None:
+            self._beta_LG = self._as_taken(common_shift(x_BG)[None])
+        if self._precision == "float32" or len(self._beta_LG) == 0:
             return x_BG
-        shift_E = self._shift_G[x_BG.indices]
+        shift_E = self._beta_LG[0].astype(np.float32)[x_BG.indices]
         return sp.csr_matrix((round_to(x_BG.data - shift_E, self._precision) + shift_E, x_BG.indices, x_BG.indptr), shape=x_BG.shape)
 
-    def add(self, x_BG: sp.csr_matrix) -> None:
-        """Add a block of cells (from :meth:`rounded`; shape [B, G], at most one entry per cell and gene).
+    def add(self, x_BG: sp.csr_matrix, c_BL: np.ndarray | None = None) -> None:
+        """Add a block of cells. On a GPU it returns before the block is multiplied.
 
-        On a GPU it returns before the block is multiplied.
+        Parameters
+        ----------
+        x_BG
+            From :meth:`rounded`; shape [B, G], at most one entry per cell and gene.
+        c_BL
+            Covariates that `beta_LG` belongs to, float64 [B, L].
         """
         if x_BG.shape[1] != self._num_genes:
             raise ValueError(f"expected {self._num_genes} genes, found a block of shape {x_BG.shape}")
+        if (c_BL is not None) != self._has_covariates:
+            raise ValueError("expected covariates of the cells if and only if their coefficients were given")
         if x_BG.shape[0] == 0:
             return
         x_BG = self.rounded(x_BG)  # changes nothing in a block that is rounded already
@@ -142,10 +171,10 @@ class DenseGram:
         self._squares_G += np.bincount(x_BG.indices, weights=np.square(x_BG.data, dtype=np.float64), minlength=self._num_genes)
         self._num_cells += x_BG.shape[0]
         with _products_in(self._precision):
-            self._multiply(self._dense(x_BG))
+            self._multiply(self._dense(x_BG, np.ones((x_BG.shape[0], 1)) if c_BL is None else c_BL))
 
-    def _dense(self, x_BG: sp.csr_matrix) -> torch.Tensor:
-        """Copy a block to the device and write it out, less the shift."""
+    def _dense(self, x_BG: sp.csr_matrix, c_BL: np.ndarray) -> torch.Tensor:
+        """Copy a block to the device and write it out, less the shift or what the covariates explain."""
         import torch
 
         parts = [torch.from_numpy(np.ascontiguousarray(part)) for part in (np.diff(x_BG.indptr).astype(np.int64), x_BG.indices, x_BG.data)]
@@ -161,9 +190,17 @@ class DenseGram:
         cells_E = torch.repeat_interleave(torch.arange(len(lengths_B), device=self._device), lengths_B, output_size=len(genes_E))
         dense_BG = torch.zeros((len(lengths_B), self._num_genes), device=self._device)
         dense_BG[cells_E, genes_E.long()] = values_E
-        if self._shift_G is not None:
-            dense_BG -= torch.from_numpy(self._shift_G).to(self._device)
+        dense_BG -= (torch.from_numpy(c_BL).to(self._device) @ self._beta()).float()
         return dense_BG
+
+    def _beta(self) -> torch.Tensor:
+        """Coefficients on the device; copied once."""
+        import torch
+
+        if self._beta_on_device is None:
+            beta_LG = np.zeros((1, self._num_genes)) if self._beta_LG is None else self._beta_LG
+            self._beta_on_device = torch.from_numpy(beta_LG).to(self._device)
+        return self._beta_on_device
 
     def _multiply(self, dense_BG: torch.Tensor) -> None:
         """Add the products of the tiles on and right of the diagonal."""
@@ -183,17 +220,32 @@ class DenseGram:
         if self._copies is not None:
             self._in_flight.append(torch.cuda.current_stream(self._device).record_event())
 
-    def finish(self) -> np.ndarray:
-        """Return X'X as a packed upper triangle, float64, shape [G (G + 1) / 2]; the object is of no use after."""
+    def finish(self, sxc_LG: np.ndarray | None = None, scc_LL: np.ndarray | None = None) -> np.ndarray:
+        """Return X'X as a packed upper triangle, float64, shape [G (G + 1) / 2]; the object is of no use after.
+
+        Parameters
+        ----------
+        sxc_LG, scc_LL
+            C'X and C'C over all blocks, float64, of the covariates that were given to :meth:`add`; None for constants.
+        """
+        import torch
+
+        if (sxc_LG is None or scc_LL is None) == self._has_covariates:
+            raise ValueError("expected sums with the covariates if and only if their coefficients were given")
+        if sxc_LG is None or scc_LL is None:
+            sxc_LG, scc_LL = self._sums_G[None], np.full((1, 1), float(self._num_cells))
+        beta = self._beta()
+        sxc = torch.from_numpy(np.ascontiguousarray(sxc_LG)).to(self._device)
+        rest = sxc - torch.from_numpy(scc_LL).to(self._device) @ beta
         upper = np.empty(packed_length(self._num_genes))
-        shift_G = np.zeros(self._num_genes) if self._shift_G is None else self._shift_G.astype(np.float64)
-        for number in range(len(self._tiles)):
-            tile = self._tiles[number].cpu().numpy()
-            self._tiles[number] = self._tiles[number][:0]  # frees its memory
+        for number, tile in enumerate(self._tiles):
             start = number * TILE_GENES
-            for row in range(len(tile)):
+            rows = slice(start, start + len(tile))
+            # with x = r + C beta, X'X = R'R + X'C beta + beta' (C'X - C'C beta)
+            full = tile.addmm_(sxc[:, rows].T, beta[:, start:]).addmm_(beta[:, rows].T, rest[:, start:]).cpu().numpy()
+            self._tiles[number] = tile[:0].clone()  # frees its memory
+            for row in range(len(full)):
                 gene = start + row
-                undone = shift_G[gene] * (self._sums_G[gene:] - self._num_cells * shift_G[gene:]) + shift_G[gene:] * self._sums_G[gene]
-                upper[row_start(gene, self._num_genes) : row_start(gene + 1, self._num_genes)] = tile[row, row:] + undone
+                upper[row_start(gene, self._num_genes) : row_start(gene + 1, self._num_genes)] = full[row, row:]
                 upper[row_start(gene, self._num_genes)] = self._squares_G[gene]
         return upper

@@ -8,13 +8,14 @@ ranks, which :func:`choose_cuts` finds from those shares:
 - ranks below D, from any rank from M on: for each cell of the sparse gene, a row of a panel of 256 dense columns is added, panels staying in cache;
 - ranks from D on against each other: scattered additions into the row of a gene.
 
-Dense columns hold x minus a constant of the gene, so that float32 rounds what varies and not the mean; the constants are taken out in float64 at the
-end. Sums within a block are float32 (scattered ones float64), across blocks float64. The diagonal, where rounding would add up to one side, is summed
-by itself in float64.
+Dense columns hold x minus a constant of the gene, or minus what covariates explain of it, so that float32 rounds what is left and not the mean; that
+part is put back in float64 at the end. Sums within a block are float32 (scattered ones float64), across blocks float64. The diagonal, where rounding
+would add up to one side, is summed by itself in float64.
 
 Every number of the result is made by one thread in one order, so that it does not depend on the number of threads.
 
-Axes: B cells of a block, S sub-blocks, G genes, M genes multiplied, D dense genes (M <= D), R = G - M sparse genes, T panels of W columns, E entries.
+Axes: B cells of a block, L covariates, S sub-blocks, G genes, M genes multiplied, D dense genes (M <= D), R = G - M sparse genes, T panels of W
+columns, E entries.
 """
 
 from __future__ import annotations
@@ -114,13 +115,23 @@ class HybridGram:
         Share of the cells that express each gene, shape [G]; decides only how pairs are multiplied, hence speed and rounding.
     shift_G
         Constant taken from each gene while it is summed, shape [G]; None: that of the first block (:func:`common_shift`).
+    beta_LG
+        Instead: coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed.
     num_threads
         Threads that share the work; changes no digit.
     cuts
         The two ranks; None: chosen from the densities.
     """
 
-    def __init__(self, density_G: np.ndarray, *, shift_G: np.ndarray | None = None, num_threads: int = 1, cuts: Cuts | None = None) -> None:
+    def __init__(
+        self,
+        density_G: np.ndarray,
+        *,
+        shift_G: np.ndarray | None = None,
+        beta_LG: np.ndarray | None = None,
+        num_threads: int = 1,
+        cuts: Cuts | None = None,
+    ) -> None:
         from threadpoolctl import ThreadpoolController
 
         self._num_genes = num = len(density_G)
@@ -128,8 +139,10 @@ class HybridGram:
         self._rank_G = np.empty(num, dtype=np.int32)
         self._rank_G[order_G] = np.arange(num)
         self.cuts = cuts if cuts is not None else choose_cuts(np.asarray(density_G, dtype=np.float64)[order_G])
-        self._order_D = order_G[: self.cuts.num_dense]
-        self._shift_D = None if shift_G is None else np.asarray(shift_G, dtype=np.float32)[self._order_D]
+        self._order_G, self._has_covariates = order_G, beta_LG is not None
+        self._beta_LD = None if shift_G is None else self._dense_part(np.asarray(shift_G)[None])
+        if beta_LG is not None:
+            self._beta_LD = self._dense_part(beta_LG)
         self._lower = np.zeros(num * (num + 1) // 2)
         self._sums_2G = np.zeros((2, num))  # of x and of its square, by rank
         self._num_cells = 0
@@ -140,23 +153,38 @@ class HybridGram:
         self._multiplied_BM = np.zeros((KERNEL_CELLS, self.cuts.num_multiplied), dtype=np.float32)
         self._local = threading.local()
 
-    def add(self, x_BG: sp.csr_matrix) -> None:
-        """Add a block of at most `KERNEL_CELLS` cells (float32, shape [B, G], at most one entry per cell and gene)."""
+    def _dense_part(self, beta_LG: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(beta_LG[:, self._order_G[: self.cuts.num_dense]], dtype=np.float64)
+
+    def add(self, x_BG: sp.csr_matrix, c_BL: np.ndarray | None = None) -> None:
+        """Add a block of at most `KERNEL_CELLS` cells.
+
+        Parameters
+        ----------
+        x_BG
+            float32, shape [B, G], at most one entry per cell and gene.
+        c_BL
+            Covariates that `beta_LG` belongs to, float64 [B, L]; None: ones, for constants.
+        """
         from causcade.coexpression import sparse_loops
 
         if x_BG.shape[0] > KERNEL_CELLS or x_BG.shape[1] != self._num_genes:
             raise ValueError(f"expected at most {KERNEL_CELLS} cells of {self._num_genes} genes, found a block of shape {x_BG.shape}")
         if x_BG.shape[0] == 0:
             return
-        if self._shift_D is None:
-            self._shift_D = common_shift(x_BG)[self._order_D]
+        if self._beta_LD is None:
+            self._beta_LD = self._dense_part(common_shift(x_BG)[None])
+        if c_BL is None:
+            c_BL = np.ones((x_BG.shape[0], 1))
+        if c_BL.shape != (x_BG.shape[0], len(self._beta_LD)):
+            raise ValueError(f"expected {len(self._beta_LD)} covariates of {x_BG.shape[0]} cells, found an array of shape {c_BL.shape}")
         # a pool per block: its threads do not outlive an error or wait between blocks that are slow to read
         with ThreadPoolExecutor(self._num_threads) as pool, self._blas.limit(limits=1, user_api="blas"):
 
             def share(work: Callable[[Any], None], tasks: Iterable[Any]) -> None:
                 list(pool.map(work, tasks))
 
-            sparse = self._split(x_BG, share)
+            sparse = self._split(x_BG, c_BL, share)
             num_multiplied, num_dense = self.cuts
             tiles = range(0, num_multiplied, TILE_GENES)
             share(lambda tile: self._multiply_tile(x_BG.shape[0], *tile), [(row, column) for row in tiles for column in tiles if column <= row])
@@ -165,7 +193,7 @@ class HybridGram:
             share(lambda stripe: sparse_loops.scatter(stripe, stripes, num_multiplied, num_dense, *sparse, self._lower), range(stripes))
         self._num_cells += x_BG.shape[0]
 
-    def _split(self, x_BG: sp.csr_matrix, share: Callable[[Callable[[Any], None], Iterable[Any]], None]) -> _SparsePart:
+    def _split(self, x_BG: sp.csr_matrix, c_BL: np.ndarray, share: Callable[[Callable[[Any], None], Iterable[Any]], None]) -> _SparsePart:
         """Fill the dense columns, add to the sums of genes, and return the sparse part."""
         from causcade.coexpression import sparse_loops
 
@@ -187,7 +215,7 @@ class HybridGram:
 
         def work(sub: int) -> None:
             cells = (bounds[sub], bounds[sub + 1])
-            dense = (self._multiplied_BM, self._panels_TBW, self._shift_D)
+            dense = (self._multiplied_BM, self._panels_TBW, c_BL, self._beta_LD)
             parts = tuple(part[sub] for part in sparse)
             sparse_loops.split(x_BG.indptr, x_BG.indices, x_BG.data, self._rank_G, *cells, *dense, *parts, sums_S2G[sub])  # type: ignore[call-arg]
 
@@ -213,15 +241,48 @@ class HybridGram:
         sparse_loops.multiply_panel(self._panels_TBW[panel], SUB_CELLS, first, *parts, product_RW)
         sparse_loops.add_panel(product_RW, first, column, *self.cuts, self._lower)
 
-    def finish(self) -> np.ndarray:
-        """Return X'X as a packed upper triangle in the order of the genes, float64, shape [G (G + 1) / 2]; the object is of no use after."""
+    def finish(self, sxc_LG: np.ndarray | None = None, scc_LL: np.ndarray | None = None) -> np.ndarray:
+        """Return X'X as a packed upper triangle in the order of the genes, float64, shape [G (G + 1) / 2]; the object is of no use after.
+
+        Parameters
+        ----------
+        sxc_LG, scc_LL
+            C'X and C'C over all blocks, float64, of the covariates that were given to :meth:`add`; None for constants.
+        """
         from causcade.coexpression import sparse_loops
 
+        if (sxc_LG is None or scc_LL is None) == self._has_covariates:
+            raise ValueError("expected sums with the covariates if and only if their coefficients were given")
+        if sxc_LG is None or scc_LL is None:
+            sxc_LG, scc_LL = self._sums_2G[:1], np.full((1, 1), float(self._num_cells))
+        else:
+            sxc_LG = sxc_LG[:, self._order_G]
         upper = np.empty_like(self._lower)
-        shift_D = np.zeros(self.cuts.num_dense, dtype=np.float32) if self._shift_D is None else self._shift_D
-        facts = (self._rank_G, self._lower, shift_D, self._sums_2G, self._num_cells, self.cuts.num_multiplied, upper)
         stripes = np.linspace(0, self._num_genes, 4 * self._num_threads + 1).astype(np.int64)
-        with ThreadPoolExecutor(self._num_threads) as pool:
+        facts = (self._rank_G, self._lower, self._sums_2G[1], upper)
+        with ThreadPoolExecutor(self._num_threads) as pool, self._blas.limit(limits=1, user_api="blas"):
+            if self._beta_LD is not None:
+                list(pool.map(self._put_back(sxc_LG, scc_LL, self._beta_LD), range(0, self._num_genes, PANEL_GENES)))
             list(pool.map(lambda stripe: sparse_loops.to_upper(stripes[stripe], stripes[stripe + 1], *facts), range(len(stripes) - 1)))
         self._lower = np.zeros(0)
         return upper
+
+    def _put_back(self, sxc_LG: np.ndarray, scc_LL: np.ndarray, beta_LD: np.ndarray) -> Callable[[int], None]:
+        """Return what adds to some rows of the sums the part that was taken from dense columns.
+
+        With x = r + C beta, X'X = R'R + X'C beta + beta' (C'X - C'C beta). Where one gene of a pair is dense, the first two terms are all.
+        """
+        from causcade.coexpression import sparse_loops
+
+        multiplied = slice(self.cuts.num_multiplied)
+        beta_LM = beta_LD[:, multiplied]
+        rest_LM = sxc_LG[:, multiplied] - scc_LL @ beta_LM
+
+        def put_back(first: int) -> None:
+            rows = slice(first, first + PANEL_GENES)
+            part_RD = sxc_LG[:, rows].T @ beta_LD
+            both = beta_LM[:, rows].T @ rest_LM
+            part_RD[: len(both), multiplied] += both
+            sparse_loops.add_tile(part_RD, first, 0, self._lower)
+
+        return put_back

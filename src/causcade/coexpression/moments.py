@@ -20,8 +20,9 @@ import scipy.sparse as sp
 from causcade.backend import Backend, torch_device
 from causcade.cells import CellStore
 from causcade.coexpression.blocks import Block, Preparation, anchored_counts, in_order, read_ahead
+from causcade.coexpression.centring import Centre, fit_centre, mean_centre, spread_cells
 from causcade.coexpression.dense import DenseGram, Precision
-from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram, common_shift
+from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram
 from causcade.coexpression.packed import packed_length
 from causcade.covariates import INTERCEPT
 from causcade.errors import InputError
@@ -93,6 +94,16 @@ class _CovariateSums:
         self._sxc_KG[index] += sxc_KG
         self._scc_KK[np.ix_(index, index)] += scc_KK
 
+    def of(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """C'X [L, G] and C'C [L, L] of these columns; 0 where none of the cells had that level."""
+        places = {name: place for place, name in enumerate(self._names)}
+        there = [number for number, name in enumerate(names) if name in places]
+        index = np.array([places[names[number]] for number in there], dtype=np.intp)
+        sxc_LG, scc_LL = np.zeros((len(names), self._sxc_KG.shape[1])), np.zeros((len(names), len(names)))
+        sxc_LG[there] = self._sxc_KG[index]
+        scc_LL[np.ix_(there, there)] = self._scc_KK[np.ix_(index, index)]
+        return sxc_LG, scc_LL
+
     def finish(self, sxx_upper: np.ndarray, num_cells: int, gene_ids: tuple[str, ...]) -> Moments:
         """Return the sums with the columns in their fixed order."""
         order = np.array(sorted(range(len(self._names)), key=lambda number: _column_order(self._names[number])), dtype=np.intp)
@@ -111,11 +122,12 @@ def _column_order(name: str) -> tuple[bool, bool, str]:
     return (name != INTERCEPT, "=" in name, name)
 
 
-def _shift(store: CellStore, prepare: Preparation, cells: np.ndarray, block_cells: int) -> np.ndarray | None:
-    """Find what the kernel takes from each gene: by the first block of the cells, so that it is the same for all shards of a plate."""
-    for part in anchored_counts(store.iter_counts(block_cells, cells[:KERNEL_CELLS])):
-        return common_shift(prepare(part).x_BG)
-    return None  # there are no cells
+def _centre(store: CellStore, prepare: Preparation, cells: np.ndarray, *, block_cells: int, precision: Precision) -> Centre:
+    """Find what the kernel takes from each gene: by a sample of all the cells, so that it is the same for all shards of a plate."""
+    for part in anchored_counts(store.iter_counts(block_cells, spread_cells(cells))):
+        block = prepare(part)
+        return fit_centre(block) if precision == "float32" else mean_centre(block)
+    return Centre(names=(), beta_LG=np.zeros((0, prepare.num_genes)))  # there are no cells
 
 
 def _density(store: CellStore, gene_ids: pd.Index) -> np.ndarray:
@@ -140,26 +152,26 @@ def measure_rows(
         Those of the cells that are summed, by their position in `cells`.
     """
     device = torch_device(backend)
+    if device == "cpu":
+        precision = "float32"
     prepare = Preparation(store, gene_ids, terms, roles)
-    shift_G = _shift(store, prepare, cells, block_cells)
+    centre = _centre(store, prepare, cells, block_cells=block_cells, precision=precision)
     kernel: HybridGram | DenseGram
     to_block: Callable[[tuple[np.ndarray, sp.csr_matrix]], Block] = prepare
     if device == "cpu":
-        kernel = HybridGram(_density(store, gene_ids), shift_G=shift_G, num_threads=threads)
-        # Preparing is a few hundredths of the work, and the kernel needs the threads itself.
-        num_workers = 1
+        kernel = HybridGram(_density(store, gene_ids), beta_LG=centre.beta_LG, num_threads=threads)
+        num_workers = 1  # preparing is a few hundredths of the work, and the kernel needs the threads itself
     else:
-        kernel = DenseGram(len(gene_ids), device=device, precision=precision, shift_G=shift_G)
-        # A GPU multiplies faster than one thread prepares.
-        to_block, num_workers = partial(prepare, rounded=kernel.rounded), threads
+        kernel = DenseGram(len(gene_ids), device=device, precision=precision, beta_LG=centre.beta_LG)
+        to_block, num_workers = partial(prepare, rounded=kernel.rounded), threads  # a GPU multiplies faster than one thread prepares
     sums = _CovariateSums(len(gene_ids))
     progress = Progress(last - first, "cells")
     counts = read_ahead(anchored_counts(store.iter_counts(block_cells, cells[first:last]), first))
     for block in in_order(to_block, counts, num_workers):
-        kernel.add(block.x_BG)
+        kernel.add(block.x_BG, centre.columns(block))
         sums.add(block.sxc_KG, block.scc_KK, block.names)
         progress.advance(block.x_BG.shape[0])
-    return sums.finish(kernel.finish(), last - first, tuple(gene_ids))
+    return sums.finish(kernel.finish(*sums.of(centre.names)), last - first, tuple(gene_ids))
 
 
 def measure_moments(

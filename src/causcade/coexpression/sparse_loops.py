@@ -4,8 +4,8 @@ Genes are numbered by rank: 0 is the one seen in most cells. The first M ranks a
 `dense` (kept as dense columns beside the sparse ones). Sums go to the lower triangle in the order of ranks, packed by rows: pair (i, j <= i) is at
 i (i + 1) / 2 + j.
 
-Axes: B cells of a block, S sub-blocks, G genes, M multiplied and D dense ones, R = G - M sparse ones, T panels of W dense columns, E entries of a
-sub-block.
+Axes: B cells of a block, L covariates, S sub-blocks, G genes, M multiplied and D dense ones, R = G - M sparse ones, T panels of W dense columns,
+E entries of a sub-block.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def split(
     last,
     multiplied_BM,
     panels_TBW,
-    shift_D,
+    c_BL,
+    beta_LD,
     starts,
     cells,
     values,
@@ -41,20 +42,26 @@ def split(
 ):
     """Split cells `first` to `last` of a block into their dense and their sparse part.
 
-    Dense columns hold x - shift. The sparse part is held twice: by gene (`starts` [R + 1], `cells`, `values` [E]; every gene from rank M on) and by
+    Dense columns hold x - C beta. The sparse part is held twice: by gene (`starts` [R + 1], `cells`, `values` [E]; every gene from rank M on) and by
     cell (`row_starts` [B + 1], `row_genes` = rank - D in ascending order, `row_values`; genes from rank D on); `heads` tells where an entry of the
     first stands in the second. `sums_2G` gets the sums of x and of its square by rank.
     """
-    num_multiplied, num_dense, width = multiplied_BM.shape[1], shift_D.size, panels_TBW.shape[2]
+    num_multiplied, num_dense, width = multiplied_BM.shape[1], beta_LD.shape[1], panels_TBW.shape[2]
     num_sparse = starts.size - 1
-    for panel in range(panels_TBW.shape[0]):
-        used = min(width, num_dense - panel * width)
-        for cell in range(first, last):
-            for column in range(used):
-                panels_TBW[panel, cell, column] = -shift_D[panel * width + column]
+    fitted_D = np.empty(num_dense)
     for cell in range(first, last):
+        fitted_D[:] = 0
+        for covariate in range(beta_LD.shape[0]):
+            weight = c_BL[cell, covariate]
+            if weight != 0:  # a cell has one level of a text, and none of the others
+                for column in range(num_dense):
+                    fitted_D[column] += weight * beta_LD[covariate, column]
         for column in range(num_multiplied):
-            multiplied_BM[cell, column] = -shift_D[column]
+            multiplied_BM[cell, column] = -fitted_D[column]
+        for panel in range(panels_TBW.shape[0]):
+            begin = panel * width
+            for column in range(min(width, num_dense - begin)):
+                panels_TBW[panel, cell, column] = -fitted_D[begin + column]
     starts[:] = 0
     sums_2G[:] = 0
     has_panels = panels_TBW.shape[0] > 0
@@ -157,20 +164,12 @@ def add_tile(tile, first_row, first_column, lower):
 
 
 @nb.njit(nogil=True, cache=True)
-def to_upper(first, last, rank_G, lower, shift_D, sums_2G, num_cells, num_multiplied, upper):
-    """Write rows `first` to `last` of the packed upper triangle, in the order of the genes, with the shifts undone in float64."""
-    num_genes, num_dense = rank_G.size, shift_D.size
+def to_upper(first, last, rank_G, lower, square_G, upper):
+    """Write rows `first` to `last` of the packed upper triangle in the order of the genes; `square_G` is the diagonal, by rank."""
+    num_genes = rank_G.size
     for gene in range(first, last):
         place = gene * num_genes - gene * (gene - 1) // 2
-        upper[place] = sums_2G[1, rank_G[gene]]
-        place += 1
+        upper[place] = square_G[rank_G[gene]]
         for other in range(gene + 1, num_genes):
             high, low = max(rank_G[gene], rank_G[other]), min(rank_G[gene], rank_G[other])
-            value = lower[high * (high + 1) // 2 + low]
-            if low < num_dense:
-                shift = np.float64(shift_D[low])
-                value += shift * sums_2G[0, high]
-                if high < num_multiplied:
-                    value += shift_D[high] * (sums_2G[0, low] - num_cells * shift)
-            upper[place] = value
-            place += 1
+            upper[place + other - gene] = lower[high * (high + 1) // 2 + low]
