@@ -20,6 +20,8 @@ rule evaluation:
         metrics=f"{RUN}/evaluation/metrics.parquet",
         curves=f"{RUN}/evaluation/curves.parquet",
         gains=f"{RUN}/evaluation/gains.parquet",
+        drug_bootstrap=f"{RUN}/evaluation/drug_bootstrap.parquet",
+        leak=f"{RUN}/evaluation/leak.parquet",
         hubs=f"{RUN}/evaluation/hubs.parquet",
         hub_tests=f"{RUN}/evaluation/hub_tests.parquet",
         held_out=f"{RUN}/evaluation/held_out.parquet",
@@ -30,7 +32,7 @@ rule evaluation:
         f"{BENCHMARKS}/evaluation.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=large,
         runtime=minutes,

@@ -17,7 +17,8 @@ def make_edges(source, target, num_genes):
     row = {(s, t): i for i, (s, t) in enumerate(zip(source.tolist(), target.tolist(), strict=True))}
     reverse = np.array([row.get((t, s), -1) for s, t in zip(source.tolist(), target.tolist(), strict=True)], dtype=np.int64)
     names = [f"g{i:03d}" for i in range(num_genes)]
-    return CodedEdges(gene_G=names, source_E=source, target_E=target, reverse_E=reverse, is_curated_E=np.zeros(len(source), dtype=bool))
+    none = np.zeros(len(source), dtype=bool)
+    return CodedEdges(gene_G=names, source_E=source, target_E=target, reverse_E=reverse, is_curated_E=none, is_pair_curated_E=none)
 
 
 def draw_edges(rng, num_genes, num_edges):

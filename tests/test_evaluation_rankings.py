@@ -27,17 +27,19 @@ def draw_responses(seed=0, **change):
 
 
 def links_of(*rows):
-    return screened_links(pd.DataFrame(rows, columns=["perturbation", "gene", "sign"]), GENES, DRUGS)
+    return screened_links(pd.DataFrame(rows, columns=["perturbation", "gene", "sign"]), PANEL, DRUGS)
 
 
 def build(scores, **options):
     return {one.name: one for one in build_rankings(CANDIDATES, EDGES, scores, is_hit_G=np.array([True, False, True, False]), **options)}
 
 
-def test_fits_get_the_names_of_their_rankings_and_one_transformation():
-    fits = ["main", "noprior", "edgenull0", "labelnull11", "boot0", "drugs1", "line_A549"]
-    rankings = name_rankings({fit: np.full(2, float(i)) for i, fit in enumerate(fits)}, lambda weight: 10 * weight)
-    assert {name: value[0] for name, value in rankings.items()} == {"causal_prior": 0, "causal": 10, "edge_null0": 20, "label_null11": 30}
+def test_fits_get_the_names_of_their_rankings():
+    fits = ["main", "noprior", "edgenull0", "labelnull11", "boot7", "drugs1", "line_A549"]
+    rankings = name_rankings({fit: np.full(2, float(i)) for i, fit in enumerate(fits)})
+    assert {name: value[0] for name, value in rankings.items()} == {
+        "causal_prior": 0, "causal": 1, "edge_null0": 2, "label_null11": 3, "causal_boot7": 4,
+    }  # fmt: skip
 
 
 def test_is_null_tells_the_kind():
@@ -50,11 +52,12 @@ def test_is_null_tells_the_kind():
 def test_every_ranking_and_its_sign():
     weight = np.array([1.0, -2.0, 0.0, 0.5, -0.1])
     shift = mean_shift(EDGES, links_of(("d0", "A", -1)), draw_responses())
-    scores = {"label_null0": -weight, "edge_null10": weight, "edge_null2": weight, "causal_prior": 2 * weight, "causal": weight}
-    rankings = build(scores, raw_correlation_E=np.array([0.1, -0.3, 0, 0, 0.2], dtype=np.float32), shift=shift)
+    scores = {"label_null0": -weight, "edge_null10": weight, "edge_null2": weight, "causal_boot1": weight, "causal_prior": 2 * weight, "causal": weight}
+    rankings = build(scores, raw_correlation_E=np.array([0.1, -0.3, 0, 0, 0.2], dtype=np.float32), others=[shift],
+                     evidence={"posterior": 3 * weight})  # fmt: skip
     assert list(rankings) == [
-        "causal", "causal_prior", "coexpression", "raw_coexpression", "partner_rank", "prior", "listed_target", "mean_shift",
-        "edge_null2", "edge_null10", "label_null0",
+        "causal", "causal_prior", "posterior", "coexpression", "raw_coexpression", "partner_rank", "prior", "mask", "listed_target", "mean_shift",
+        "edge_null2", "edge_null10", "label_null0", "causal_boot1",
     ]  # fmt: skip
     assert rankings["causal"].score_E.tolist() == [1, 2, 0, 0.5, 0.1]
     assert rankings["causal"].sign_E.tolist() == [1, -1, 0, 1, -1]
@@ -64,18 +67,20 @@ def test_every_ranking_and_its_sign():
     assert rankings["partner_rank"].sign_E is None
     assert rankings["prior"].score_E.tolist() == [0, 0.6, 0, 0, 0.9]
     assert rankings["prior"].sign_E.tolist() == [0, -1, 0, 0, 1]
+    assert rankings["mask"].score_E.tolist() == [1, 2, 1, 2, 4]  # B regulates two genes, C has two regulators
+    assert rankings["posterior"].score_E.tolist() == [3, 6, 0, 1.5, pytest.approx(0.3)]
     assert rankings["listed_target"].score_E.tolist() == [1, 0, 1, 0, 0]
     assert rankings["label_null0"].sign_E.tolist() == [-1, 1, 0, -1, 1]
 
 
 def test_rankings_without_optional_inputs():
-    assert set(build({"causal": np.ones(5)})) == {"causal", "coexpression", "partner_rank", "prior", "listed_target"}
+    assert set(build({"causal": np.ones(5)})) == {"causal", "coexpression", "partner_rank", "prior", "mask", "listed_target"}
 
 
 @pytest.mark.parametrize(("scores", "message"), [
     ({}, r"expected causal and any of .*, found nothing"),
     ({"causal_prior": np.ones(5)}, r"found causal_prior\. Name the fits with `name_rankings`"),
-    ({"causal": np.ones(5), "boot0": np.ones(5)}, r"found boot0, causal"),
+    ({"causal": np.ones(5), "boot0": np.ones(5)}, r"causal_boot<i>, found boot0, causal"),
     ({"causal": np.ones(4)}, r"ranking causal: expected one score for each of 5 candidate edges, found shape \(4,\)"),
     ({"causal": np.array([1, 2, np.nan, np.nan, 0])}, r"ranking causal: expected numbers, found NaN in 2 edges"),
 ])  # fmt: skip
@@ -88,8 +93,20 @@ def test_links_are_reduced_to_the_screen_with_one_sign():
     rows = [("d1", "A", -1), ("d0", "A", -1), ("d0", "A", 0), ("d0", "B", 1), ("d0", "B", -1), ("d0", "C", 0), ("d9", "A", 1), ("d0", "Z", 1)]
     links = links_of(*rows)
     assert links.to_numpy().tolist() == [["d0", "A", -1], ["d0", "B", 0], ["d0", "C", 0], ["d1", "A", -1]]
-    everything = screened_links(pd.DataFrame({"perturbation": ["d9"], "gene": ["A"], "sign": [1]}), GENES, None)
+    everything = screened_links(pd.DataFrame({"perturbation": ["d9"], "gene": ["A"], "sign": [1]}), PANEL, None)
     assert everything["perturbation"].tolist() == ["d9"]
+
+
+def test_links_may_name_ensembl_ids():
+    panel = PANEL.assign(gene_id=[f"ENSG{i}" for i in range(4)])
+    links = pd.DataFrame({"perturbation": ["d0", "d0", "d1"], "target": ["ENSG2", "A", "C"], "sign": [-1, 1, 0]})
+    assert screened_links(links, panel, DRUGS).to_numpy().tolist() == [["d0", "A", 1], ["d0", "C", -1], ["d1", "C", 0]]
+
+
+@pytest.mark.parametrize("name", ["causal", "edge_null3", "ridge", "coexpression"])
+def test_evidence_needs_a_name_of_its_own(name):
+    with pytest.raises(InputError, match=rf"expected names that no other ranking has, found {name}\. Rename"):
+        build({"causal": np.ones(5)}, evidence={name: np.ones(5)})
 
 
 def test_mean_shift_equals_a_loop():

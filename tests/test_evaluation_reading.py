@@ -11,10 +11,10 @@ from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.evaluation import read_inputs
 from causcade.files import write_anndata, write_parquet
-from causcade.responses import aggregate, build_responses
+from causcade.responses import aggregate, build_responses, hold_out_line
 
-SETTINGS = CausalConfig(num_steps=5, edge_nulls=1, label_nulls=0, bootstraps=0, drug_folds=2)
-FITS = ["main", "noprior", "edgenull0", "drugs0"]
+SETTINGS = CausalConfig(num_steps=5, edge_nulls=1, label_nulls=0, bootstraps=1, drug_folds=2)
+FITS = ["main", "noprior", "edgenull0", "boot0", "drugs0", "line_A549"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def run(tmp_path_factory):
         fits[name] = run_fit(name, responses, screen.edges, SETTINGS, seed=0)
         write_fit(fits[name], folder / "causal" / name)
         write_parquet(folder / "causal" / name / "held_out.parquet", fits[name].held_out)
-    return folder, screen, paths, plates, raw_GG, fits, aggregate(responses)
+    return folder, screen, paths, plates, raw_GG, fits, responses
 
 
 def read(run, paths):
@@ -59,9 +59,10 @@ def read(run, paths):
 
 
 def test_everything_is_where_it_belongs(run):
-    _, screen, paths, _, raw_GG, fits, effects = run
+    _, screen, paths, _, raw_GG, fits, responses = run
+    effects = aggregate(responses)
     inputs = read(run, paths)
-    assert sorted(inputs.scores) == ["causal", "causal_prior", "edge_null0"]
+    assert sorted(inputs.scores) == ["causal", "causal_boot0", "causal_prior", "edge_null0"]
     np.testing.assert_array_equal(inputs.scores["causal"], fits["noprior"].score_C)
     np.testing.assert_array_equal(inputs.scores["causal_prior"], fits["main"].score_C)
     for number, edge in enumerate(screen.edges.itertuples()):
@@ -71,6 +72,9 @@ def test_everything_is_where_it_belongs(run):
     assert len(inputs.held_out["drugs0"]) == len(fits["drugs0"].held_out) > 0
     assert len(inputs.held_out["noprior"]) == 0
     assert inputs.truth_edges["weight"].tolist() == [0.5]
+    others = aggregate(hold_out_line(responses, "A549")[0])
+    assert list(inputs.other_lines) == ["line_A549"]
+    np.testing.assert_allclose(inputs.other_lines["line_A549"].effect_DG, others.effect_DG, rtol=1e-6)
 
 
 def test_without_truth(run):

@@ -32,17 +32,10 @@ def test_weighted_areas_equal_repeated_edges():
     assert auprc_B[0] == pytest.approx(average_precision_score(positive[row], -level[row]), abs=1e-12)
 
 
-def test_blocks_change_nothing(monkeypatch):
-    level, positive, target, weight_TB = draw(3, 300)
-    whole = resampling.weighted_auroc_auprc(level, positive, target, weight_TB)
-    monkeypatch.setattr(resampling, "MAX_BLOCK_ELEMENTS", 1)
-    np.testing.assert_allclose(resampling.weighted_auroc_auprc(level, positive, target, weight_TB), whole, rtol=0, atol=1e-14)
-
-
 def test_a_resampling_without_positives_has_no_value():
     # The only positive is at target 0, which the second column does not draw.
     auroc_B, auprc_B = resampling.weighted_auroc_auprc(
-        np.array([0, 1]), np.array([True, False]), np.array([0, 1]), np.array([[1.0, 0.0, 2.0], [1.0, 2.0, 0.0]])
+        np.array([0, 1]), np.array([True, False]), np.array([0, 1]), np.array([[1, 0, 2], [1, 2, 0]], dtype=np.uint8)
     )
     np.testing.assert_array_equal(auroc_B, [1, np.nan, np.nan])
     np.testing.assert_array_equal(auprc_B, [1, np.nan, np.nan])
@@ -51,7 +44,7 @@ def test_a_resampling_without_positives_has_no_value():
 
 def test_no_edges_have_no_value():
     empty = np.zeros(0, dtype=np.int64)
-    auroc_B, auprc_B = resampling.weighted_auroc_auprc(empty, empty.astype(bool), empty, np.ones((3, 4)))
+    auroc_B, auprc_B = resampling.weighted_auroc_auprc(empty, empty.astype(bool), empty, np.ones((3, 4), dtype=np.uint8))
     assert np.isnan(auroc_B).all()
     assert np.isnan(auprc_B).all()
 

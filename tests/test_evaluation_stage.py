@@ -13,7 +13,10 @@ from causcade.errors import InputError
 from causcade.evaluation import evaluate, write_evaluation
 
 SETTINGS = EvaluationConfig(bootstrap=20, hubs=5)
-FILES = ["curves.parquet", "gains.parquet", "held_out.parquet", "hub_tests.parquet", "hubs.parquet", "metrics.parquet", "summary.json"]
+FILES = [
+    "curves.parquet", "drug_bootstrap.parquet", "gains.parquet", "held_out.parquet", "hub_tests.parquet", "hubs.parquet", "leak.parquet",
+    "metrics.parquet", "summary.json",
+]  # fmt: skip
 
 
 def test_files_hold_the_tables_and_equal_seeds_give_equal_bytes(tmp_path):
@@ -24,13 +27,13 @@ def test_files_hold_the_tables_and_equal_seeds_give_equal_bytes(tmp_path):
     for name in FILES:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
     read = pd.read_parquet(tmp_path / "first" / "metrics.parquet")
-    columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence", "note"]
+    columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence", "base_rate", "note"]
     assert list(read.columns) == columns
     pd.testing.assert_frame_equal(read, tables.metrics, check_dtype=False)
     assert read["value"].isna().sum() == tables.metrics["value"].isna().sum()
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
     assert set(summary) == {"headline", "verdicts", "references", "held_out", "settings"}
-    assert summary["settings"] == {"bootstrap": 20, "hubs": 5, "hub_edge_share": 0.1, "seed": 0}
+    assert summary["settings"] == {"bootstrap": 20, "hubs": 5, "top": 100, "hub_edge_share": 0.1, "seed": 0}
 
 
 def test_an_empty_mask_is_written_too(tmp_path):

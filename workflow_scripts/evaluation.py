@@ -14,7 +14,8 @@ def main(job) -> None:
         inputs = evaluation.read_inputs(
             paths, dict(zip(fits, given.fits, strict=True)), dict(zip(fits, given.held_out, strict=True)), (given.conditions, given.baselines)
         )
-        tables = evaluation.evaluate(inputs, settings=EvaluationConfig(**settings["evaluation"]), seed=settings["seed"])
+        chosen = EvaluationConfig(**settings["evaluation"])
+        tables = evaluation.evaluate(inputs, settings=chosen, seed=settings["seed"], num_threads=job.threads)
         evaluation.write_evaluation(tables, Path(job.output.summary).parent)
 
 

@@ -5,7 +5,8 @@ All rankings are judged on exactly the same candidate edges, in the row order of
 * `truth` (simulation only) is directed: an edge is positive if that ordered pair is in the truth.
 * The other references are undirected: an edge is positive if its unordered pair is in the reference. Both genes have to be in the reference's
   universe; an edge with a gene that the reference cannot speak of is left out, it is not a negative.
-* `no_prior` removes every edge that a curated source lists, from positives AND negatives: curated edges leak into the references.
+* `no_prior` removes every edge that a curated source lists, from positives AND negatives: curated edges leak into the references. An undirected
+  reference cannot tell an edge from its reverse, so for it the reverse of a curated edge goes too (:func:`select_edges`).
 * `no_prior_source_hit` and its complement split the rest by whether a screened perturbation bears on the source.
 
 Legend of axes: E candidate edges, G panel genes.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +25,17 @@ import pandas as pd
 from causcade.errors import InputError
 
 __all__ = [
-    "REFERENCE_ORDER", "SUBSETS", "BoolArray", "CodedEdges", "FloatArray", "IntArray", "Reference", "build_references", "build_subsets", "code_edges",
+    "REFERENCE_ORDER", "SUBSETS", "AnyIntArray", "BoolArray", "CodedEdges", "FloatArray", "IntArray", "Reference", "build_references",
+    "build_subsets", "code_edges", "select_edges",
 ]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+AnyIntArray = npt.NDArray[np.signedinteger[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
-SUBSETS = ("all", "no_prior", "no_prior_source_hit", "no_prior_source_not_hit")
+NO_PRIOR = "no_prior"
+SUBSETS = (NO_PRIOR, "no_prior_source_hit", "no_prior_source_not_hit", "all")  # the prior-free edges lead every table
 REFERENCE_ORDER = ("truth", "string", "complexportal", "humap", "reactome")
 COEXPRESSION_SOURCE = "coexpression"
 
@@ -44,6 +49,7 @@ class CodedEdges:
     target_E: IntArray
     reverse_E: IntArray  # row of the edge in the other direction, -1 where that is no candidate
     is_curated_E: BoolArray
+    is_pair_curated_E: BoolArray  # the edge or its reverse is curated, whether or not the reverse is a candidate
 
     @property
     def num_edges(self) -> int:
@@ -67,6 +73,7 @@ class Reference:
     true_sign_E: npt.NDArray[np.int8]  # sign of the true weight; 0 where the reference gives none
     num_pairs: int  # pairs that the reference states
     num_pairs_in_candidates: int  # of them, with at least one direction among the candidates
+    num_genes_in_panel: int  # genes of its universe that are in the panel
 
 
 def _codes(values: pd.Series, index: pd.Index) -> IntArray:
@@ -135,17 +142,25 @@ def code_edges(candidate_edges: pd.DataFrame, panel: pd.DataFrame, prior_edges: 
     key_E = source_E * num_genes + target_E
     if np.unique(key_E).size != key_E.size:
         raise InputError("candidate_edges: expected each ordered pair once, found duplicates. Rerun the mask stage.")
+    reverse_key_E = target_E * num_genes + source_E
+    reverse_E = _rows_of_pairs(key_E, reverse_key_E)
     is_curated_E = _is_curated(candidate_edges["sources"])
+    is_reverse_curated_E = np.zeros(key_E.size, dtype=bool)
     if prior_edges is not None:
         prior_source, prior_target = _codes(prior_edges["regulator"], index), _codes(prior_edges["target"], index)
         known = (prior_source >= 0) & (prior_target >= 0)
-        is_curated_E = is_curated_E | np.isin(key_E, prior_source[known] * num_genes + prior_target[known])
+        prior_key = prior_source[known] * num_genes + prior_target[known]
+        is_curated_E = is_curated_E | np.isin(key_E, prior_key)
+        is_reverse_curated_E = np.isin(reverse_key_E, prior_key)
+    has_reverse_E = reverse_E >= 0
+    is_reverse_curated_E[has_reverse_E] |= is_curated_E[reverse_E[has_reverse_E]]
     return CodedEdges(
         gene_G=list(index),
         source_E=source_E,
         target_E=target_E,
-        reverse_E=_rows_of_pairs(key_E, target_E * num_genes + source_E),
+        reverse_E=reverse_E,
         is_curated_E=is_curated_E,
+        is_pair_curated_E=is_curated_E | is_reverse_curated_E,
     )
 
 
@@ -161,6 +176,7 @@ def _truth_reference(edges: CodedEdges, truth_edges: pd.DataFrame) -> Reference:
     return Reference(
         name="truth", is_directed=True, is_positive_E=true_sign_E != 0, is_eligible_E=np.ones(edges.num_edges, dtype=bool),
         true_sign_E=true_sign_E, num_pairs=len(stated), num_pairs_in_candidates=int((row >= 0).sum()),
+        num_genes_in_panel=edges.num_genes,
     )  # fmt: skip
 
 
@@ -176,7 +192,7 @@ def _undirected_reference(edges: CodedEdges, name: str, pairs: pd.DataFrame, uni
     return Reference(
         name=name, is_directed=False, is_positive_E=is_positive_E, is_eligible_E=is_eligible_E,
         true_sign_E=np.zeros(edges.num_edges, dtype=np.int8), num_pairs=len(pairs),
-        num_pairs_in_candidates=int(np.unique(unordered_E[is_positive_E]).size),
+        num_pairs_in_candidates=int(np.unique(unordered_E[is_positive_E]).size), num_genes_in_panel=int(in_universe_G.sum()),
     )  # fmt: skip
 
 
@@ -236,9 +252,11 @@ def build_subsets(edges: CodedEdges, is_hit_G: BoolArray) -> dict[str, BoolArray
     """
     no_prior_E = ~edges.is_curated_E
     is_hit_E = is_hit_G[edges.source_E]
-    return {
-        "all": np.ones(edges.num_edges, dtype=bool),
-        "no_prior": no_prior_E,
-        "no_prior_source_hit": no_prior_E & is_hit_E,
-        "no_prior_source_not_hit": no_prior_E & ~is_hit_E,
-    }
+    masks = (no_prior_E, no_prior_E & is_hit_E, no_prior_E & ~is_hit_E, np.ones(edges.num_edges, dtype=bool))
+    return dict(zip(SUBSETS, masks, strict=True))
+
+
+def select_edges(edges: CodedEdges, reference: Reference, subset: str, in_subset_E: BoolArray) -> BoolArray:
+    """Mark the edges [E] of a subset that a reference can judge; of a prior-free subset, see the module's description for the reverse edges."""
+    chosen_E = reference.is_eligible_E & in_subset_E
+    return chosen_E & ~edges.is_pair_curated_E if subset.startswith(NO_PRIOR) and not reference.is_directed else chosen_E

@@ -5,7 +5,8 @@ number is therefore shown twice: plain, and with that training mean subtracted f
 DOI 10.1038/s41587-025-02777-8).
 
 Predictors: `causal` (the model), `training_mean`, `causal_plus_training_mean`, and `zero`, which shows what the subtraction alone gives: where
-responses are weak, observed - mean resembles -mean. A correlation with a constant is not defined: it is missing, with a note.
+responses are weak, observed - mean resembles -mean. Beside them the simple predictions of :mod:`causcade.evaluation.held_out_baselines`, where they
+apply. A correlation with a constant, or with a prediction that is missing, is not defined: it is missing, with a note.
 
 Legend of axes: N rows of a table (perturbation x gene), P perturbations.
 """
@@ -19,11 +20,17 @@ import pandas as pd
 
 from causcade.errors import InputError
 from causcade.evaluation.edges import FloatArray, IntArray
+from causcade.evaluation.held_out_baselines import BASELINES
 
 __all__ = ["PREDICTORS", "held_out_table", "pearson_by_group"]
 
 PREDICTORS = ("causal", "training_mean", "causal_plus_training_mean", "zero")
 COLUMNS = ("perturbation", "gene", "predicted", "observed", "training_mean")
+MISSING_WORDS = {
+    "same_target_mean": "no training perturbation shares a target",
+    "target_ridge": "no target of this perturbation was seen in training",
+    "other_lines": "the perturbation is not in the other lines",
+}
 ROUNDING = 1e-12  # relative spread below which a vector counts as constant
 
 
@@ -69,17 +76,28 @@ def _one_fit(fit: str, table: pd.DataFrame) -> pd.DataFrame:
     zero_N = np.zeros_like(mean_N)
     predictions = {"causal": predicted_N, "training_mean": mean_N, "causal_plus_training_mean": predicted_N + mean_N, "zero": zero_N}
     centred = {"causal": predicted_N - mean_N, "training_mean": zero_N, "causal_plus_training_mean": predicted_N, "zero": -mean_N}
+    for name in (one for one in BASELINES if one in table.columns):
+        predictions[name] = table[name].to_numpy(dtype=np.float64)
+        centred[name] = predictions[name] - mean_N
     parts = []
-    for name in PREDICTORS:
-        plain_P = pearson_by_group(predictions[name], observed_N, group_N, len(names))
+    for name, prediction_N in predictions.items():
+        plain_P = pearson_by_group(prediction_N, observed_N, group_N, len(names))
         centred_P = pearson_by_group(centred[name], observed_N - mean_N, group_N, len(names))
-        undefined = [" and ".join(text for text, bad in (("plain", bad_plain), ("centred", bad_centred)) if bad)
-                     for bad_plain, bad_centred in zip(np.isnan(plain_P), np.isnan(centred_P), strict=True)]  # fmt: skip
+        missing_P = np.bincount(group_N, np.isnan(prediction_N), minlength=len(names)) > 0
         parts.append(pd.DataFrame({
             "fit": fit, "perturbation": names, "predictor": name, "pearson": _nullable(plain_P), "pearson_centred": _nullable(centred_P),
-            "num_genes": num_genes, "note": [f"{text}: a constant side or fewer than 2 genes" if text else "" for text in undefined],
+            "num_genes": num_genes, "note": _notes(name, plain_P, centred_P, missing_P),
         }))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
+
+
+def _notes(name: str, plain_P: FloatArray, centred_P: FloatArray, missing_P: np.ndarray) -> list[str]:
+    """Say for each perturbation why a correlation is missing."""
+    notes = []
+    for bad_plain, bad_centred, is_missing in zip(np.isnan(plain_P), np.isnan(centred_P), missing_P, strict=True):
+        which = " and ".join(text for text, bad in (("plain", bad_plain), ("centred", bad_centred)) if bad)
+        notes.append(MISSING_WORDS[name] if is_missing else f"{which}: a constant side or fewer than 2 genes" if which else "")
+    return notes
 
 
 def _nullable(value_P: FloatArray) -> pd.Series:
@@ -93,7 +111,7 @@ def held_out_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     ----------
     tables
         By name of the fit (drugs0.., line_<name>): columns `perturbation`, `gene`, `predicted`, `observed`, `training_mean`, each a log fold change
-        against the baseline.
+        against the baseline; and the columns of :func:`causcade.evaluation.held_out_baselines.add_baselines`, NaN where they have nothing to go by.
 
     Returns
     -------

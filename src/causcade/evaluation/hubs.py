@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from causcade.evaluation.edges import CodedEdges, FloatArray
-from causcade.evaluation.rankings import Ranking
+from causcade.evaluation.rankings import Ranking, is_null
 
 __all__ = ["HUB_EDGE_SHARE", "edge_share_at_cut", "hub_tables"]
 
@@ -71,7 +71,8 @@ def hub_tables(edges: CodedEdges, panel: pd.DataFrame, rankings: Sequence[Rankin
     hubs
         ranking, kind (out | in), position (from 1), gene, degree, is_tf, is_drug_target.
     tests
-        ranking, test (tf_out | target_in), num_hubs, hits, expected, p_value, num_background, num_marked.
+        ranking, test (tf_out | target_in), num_hubs, hits, expected, p_value, num_background, num_marked; and beside them mask_hits and the largest
+        number of hits of any null, edge_null_hits and label_null_hits (missing where there is no such null).
     """
     num_top = int(np.ceil(HUB_EDGE_SHARE * edges.num_edges))
     weights = [(MASK_NAME, np.ones(edges.num_edges), np.zeros(edges.num_edges))]
@@ -88,7 +89,15 @@ def hub_tables(edges: CodedEdges, panel: pd.DataFrame, rankings: Sequence[Rankin
                 "is_tf": is_tf_G[row], "is_drug_target": is_drug_target_G[row],
             }))  # fmt: skip
             tests.append({"ranking": name, "test": test, **_enrichment(mark_G[genes["index"].to_numpy()], len(top))})
-    return pd.concat(hubs, ignore_index=True), pd.DataFrame(tests)
+    return pd.concat(hubs, ignore_index=True), _beside(pd.DataFrame(tests))
+
+
+def _beside(tests: pd.DataFrame) -> pd.DataFrame:
+    """Put the hits of the mask and of the best null of each kind beside the hits of every ranking."""
+    is_kind = {"mask_hits": tests["ranking"] == MASK_NAME}
+    is_kind |= {f"{kind}_null_hits": tests["ranking"].map(lambda name, kind=kind: is_null(name, kind)) for kind in ("edge", "label")}
+    most = {column: tests["test"].map(tests[mark].groupby("test")["hits"].max()).astype("Int64") for column, mark in is_kind.items()}
+    return tests.assign(**most)
 
 
 def _enrichment(is_marked: np.ndarray, num_hubs: int) -> dict[str, int | float]:

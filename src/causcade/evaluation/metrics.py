@@ -4,7 +4,10 @@ All global metrics come from runs of equal scores (:class:`TieRuns`): the number
 
 * AUROC: share of (positive, negative) pairs in the right order, ties half (Mann-Whitney).
 * AUPRC: average precision, sum over runs of (recall gained) x (precision at the end of the run), as scikit-learn defines it.
-* lift: AUPRC / prevalence. Early precision: precision among the top n, n = number of positives; a run cut in two counts by its mean.
+* lift: AUPRC / prevalence.
+* Precision among the best n edges, a run cut in two counting by its mean. Early precision takes n = number of positives; divided by the prevalence,
+  which is what a random order gives, it is the early precision ratio (BEELINE, DOI 10.1038/s41592-019-0690-6).
+* Better direction: each edge takes the better of its own score and that of its reverse, if that is a candidate. For references without direction.
 * Same-source AUROC: share of correctly ordered (positive, negative) pairs among the pairs that share their source. This is the mean of the AUROCs
   within each source, weighted by its number of pairs; a source needs at least one positive and one negative. Same-target AUROC likewise.
 * Direction accuracy: among true edges whose reverse is a candidate of the same subset and not true, the share with score(edge) > score(reverse), ties
@@ -21,11 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from causcade.evaluation.edges import BoolArray, CodedEdges, FloatArray, IntArray
+from causcade.evaluation.edges import AnyIntArray, BoolArray, CodedEdges, FloatArray, IntArray
 
 __all__ = [
-    "SortedRanking", "TieRuns", "auroc", "average_precision", "direction_accuracy", "early_precision", "grouped_auroc", "pr_curve", "roc_curve",
-    "sign_accuracy", "sort_ranking", "tie_runs",
+    "SortedRanking", "TieRuns", "auroc", "average_precision", "better_direction", "direction_accuracy", "early_precision", "grouped_auroc",
+    "pr_curve", "precision_at", "roc_curve", "sign_accuracy", "sort_ranking", "starts", "tie_runs",
 ]  # fmt: skip
 
 MAX_CURVE_POINTS = 200
@@ -77,14 +80,20 @@ def sort_ranking(score_E: FloatArray, edges: CodedEdges) -> SortedRanking:
     )
 
 
-def _starts(value_E: IntArray) -> BoolArray:
+def better_direction(level_E: IntArray, reverse_E: IntArray) -> tuple[IntArray, IntArray]:
+    """Level [E] of the better direction of each edge, and the rows in that order, best first."""
+    best_E = np.where(reverse_E >= 0, np.minimum(level_E, level_E[reverse_E]), level_E) if level_E.size else level_E
+    return best_E, np.argsort(best_E, kind="stable")
+
+
+def starts(value_E: AnyIntArray) -> BoolArray:
     """Mark where a run of equal values starts."""
     start_E = np.ones(value_E.size, dtype=bool)
     start_E[1:] = value_E[1:] != value_E[:-1]
     return start_E
 
 
-def tie_runs(level_E: IntArray, is_positive_E: BoolArray) -> TieRuns:
+def tie_runs(level_E: AnyIntArray, is_positive_E: BoolArray, weight_E: FloatArray | None = None) -> TieRuns:
     """Count positives and negatives in runs of equal level.
 
     Parameters
@@ -93,10 +102,15 @@ def tie_runs(level_E: IntArray, is_positive_E: BoolArray) -> TieRuns:
         Levels in ascending order (0 is best).
     is_positive_E
         Whether the edge is positive, in the same order.
+    weight_E
+        How often each edge counts, in the same order; once by default.
     """
-    begin_R = np.flatnonzero(_starts(level_E))
+    begin_R = np.flatnonzero(starts(level_E))
     if begin_R.size == 0:
         return TieRuns(positive_R=np.zeros(0), negative_R=np.zeros(0))
+    if weight_E is not None:
+        weights = (np.where(is_positive_E, weight_E, 0.0), np.where(is_positive_E, 0.0, weight_E))
+        return TieRuns(positive_R=np.add.reduceat(weights[0], begin_R), negative_R=np.add.reduceat(weights[1], begin_R))
     positive_R = np.add.reduceat(is_positive_E.astype(np.float64), begin_R)
     size_R = np.diff(np.append(begin_R, level_E.size)).astype(np.float64)
     return TieRuns(positive_R=positive_R, negative_R=size_R - positive_R)
@@ -119,19 +133,23 @@ def average_precision(runs: TieRuns) -> float | None:
     return float((runs.positive_R * true_R / all_R).sum() / runs.num_positive)
 
 
-def early_precision(runs: TieRuns) -> float | None:
-    """Precision among the top n, n = number of positives, expected under random order within ties; None unless both classes exist."""
-    num = runs.num_positive
-    if num * runs.num_negative == 0:
-        return None
+def precision_at(runs: TieRuns, num: float) -> float | None:
+    """Precision among the best `num` edges, expected under random order within ties; None with fewer edges, or unless both classes exist."""
     size_R = runs.positive_R + runs.negative_R
     end_R = np.cumsum(size_R)
+    if runs.num_positive * runs.num_negative == 0 or num <= 0 or end_R[-1] < num:
+        return None
     cut = int(np.searchsorted(end_R, num))
     found = runs.positive_R[:cut].sum() + (num - (end_R[cut] - size_R[cut])) * runs.positive_R[cut] / size_R[cut]
     return float(found / num)
 
 
-def grouped_auroc(group_E: IntArray, level_E: IntArray, is_positive_E: BoolArray) -> tuple[float | None, int]:
+def early_precision(runs: TieRuns) -> float | None:
+    """Precision among the top n, n = number of positives; see :func:`precision_at`."""
+    return precision_at(runs, runs.num_positive)
+
+
+def grouped_auroc(group_E: AnyIntArray, level_E: AnyIntArray, is_positive_E: BoolArray) -> tuple[float | None, int]:
     """AUROC over the (positive, negative) pairs that share a group.
 
     Equals the mean of the AUROCs within groups, weighted by their number of pairs, without a loop over groups.
@@ -150,8 +168,8 @@ def grouped_auroc(group_E: IntArray, level_E: IntArray, is_positive_E: BoolArray
     num_groups
         Groups that count.
     """
-    new_group_E = _starts(group_E)
-    begin_R = np.flatnonzero(new_group_E | _starts(level_E))
+    new_group_E = starts(group_E)
+    begin_R = np.flatnonzero(new_group_E | starts(level_E))
     if begin_R.size == 0:
         return None, 0
     positive_R = np.add.reduceat(is_positive_E.astype(np.float64), begin_R)

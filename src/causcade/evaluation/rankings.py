@@ -4,12 +4,17 @@
 | --- | --- | --- |
 | causal | absolute value of the caller's standardised weight, fitted with no prior in the penalty | of the weight |
 | causal_prior | the same, curated edges penalised less | of the weight |
+| (evidence columns) | absolute value of what the caller gives, under its name | of the value |
 | coexpression, raw_coexpression | absolute residual and raw correlation | of the correlation |
 | partner_rank | 1 / rank of the regulator among the target's partners; 0 where it is none | - |
 | prior | curated confidence alone, no data | curated sign |
+| mask | candidate out-degree of the source times candidate in-degree of the target: all that the mask can tell, no pair is looked at | - |
 | listed_target | 1 if a screened perturbation is listed to hit the source | - |
 | mean_shift | how the target moves when perturbations hit the source, :func:`mean_shift` | of the shift |
-| edge_null<i>, label_null<i> | the transformation of `causal`, on fits to permuted data | of the weight |
+| ridge | ridge regression between perturbations, :mod:`causcade.evaluation.ridge` | of the coefficient |
+| edge_null<i>, label_null<i> | as `causal`, fitted to permuted data | of the weight |
+
+`causal_boot<i>`, as `causal` fitted to resampled perturbations, is no ranking of its own: its spread is the uncertainty of `causal`.
 
 Legend of axes: E candidate edges, D perturbations, G panel genes, S sources that a perturbation hits.
 """
@@ -17,7 +22,7 @@ Legend of axes: E candidate edges, D perturbations, G panel genes, S sources tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +31,14 @@ import pandas as pd
 
 from causcade.errors import InputError
 from causcade.evaluation.edges import BoolArray, CodedEdges, FloatArray
+from causcade.responses import list_targets
 
-__all__ = ["Ranking", "Responses", "build_rankings", "is_null", "mean_shift", "name_rankings", "screened_links"]
+__all__ = ["Ranking", "Responses", "build_rankings", "is_drug_bootstrap", "is_null", "mean_shift", "name_rankings", "screened_links"]
 
 SignArray = npt.NDArray[np.int8]
-FITTED_NAME = re.compile(r"^(causal|causal_prior|edge_null\d+|label_null\d+)$")
+FITTED_NAME = re.compile(r"^(causal|causal_prior|causal_boot\d+|edge_null\d+|label_null\d+)$")
+BOOTSTRAP_NAME = re.compile(r"^causal_boot\d+$")
+OWN_NAMES = ("coexpression", "raw_coexpression", "partner_rank", "prior", "mask", "listed_target", "mean_shift", "ridge")
 NULL_NAME = re.compile(r"^(edge|label)_null(\d+)$")
 
 
@@ -70,58 +78,57 @@ def is_null(name: str, kind: str | None = None) -> bool:
     return match is not None and kind in (None, match.group(1))
 
 
-def name_rankings(
-    weight_by_fit: Mapping[str, npt.NDArray[np.floating]], transform: Callable[[npt.NDArray[np.floating]], FloatArray]
-) -> dict[str, FloatArray]:
-    """Turn the weights of fits into signed scores under the names that the evaluation uses.
+def is_drug_bootstrap(name: str) -> bool:
+    """Whether a ranking is the causal one on resampled perturbations."""
+    return BOOTSTRAP_NAME.match(name) is not None
+
+
+def name_rankings(score_by_fit: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, npt.NDArray[np.floating]]:
+    """Put the signed scores of fits under the names that the evaluation uses.
 
     Parameters
     ----------
-    weight_by_fit
-        Weights [E] by name of the fit: main, noprior, edgenull0.., labelnull0.. . Other fits (boot, drugs, line) are no rankings and are passed over.
-    transform
-        Weight [E] to signed score [E], such as the standardisation by sd(source) / sd(target); the same for the causal fits and the nulls.
+    score_by_fit
+        Scores [E] by name of the fit: main, noprior, edgenull0.., labelnull0.., boot0.. . Other fits (drugs, line) are passed over.
 
     Returns
     -------
     dict
-        noprior -> `causal`, main -> `causal_prior`, edgenull<i> -> `edge_null<i>`, labelnull<i> -> `label_null<i>`.
+        noprior -> `causal`, main -> `causal_prior`, edgenull<i> -> `edge_null<i>`, labelnull<i> -> `label_null<i>`, boot<i> -> `causal_boot<i>`.
     """
     names = {"noprior": "causal", "main": "causal_prior"}
     rankings = {}
-    for fit, weight_E in weight_by_fit.items():
-        name = names.get(fit, re.sub(r"^(edge|label)null(\d+)$", r"\1_null\2", fit))
+    for fit, score_E in score_by_fit.items():
+        name = names.get(fit, re.sub(r"^boot(\d+)$", r"causal_boot\1", re.sub(r"^(edge|label)null(\d+)$", r"\1_null\2", fit)))
         if FITTED_NAME.match(name):
-            rankings[name] = transform(weight_E)
+            rankings[name] = score_E
     return rankings
 
 
-def screened_links(drug_links: pd.DataFrame, genes: list[str], perturbations: list[str] | None) -> pd.DataFrame:
+def screened_links(drug_links: pd.DataFrame, panel: pd.DataFrame, perturbations: list[str] | None) -> pd.DataFrame:
     """Reduce a table of links to one row per (perturbation, gene) of the screen, with one sign.
 
     Parameters
     ----------
     drug_links
-        Columns `perturbation`, `gene`, `sign` (-1 inhibitor, +1 activator, 0 unknown).
-    genes
-        Panel genes; links to other genes are dropped.
+        Columns `perturbation`, `gene` or `target` (symbol or Ensembl id), `sign` (-1 inhibitor, +1 activator, 0 unknown).
+    panel
+        Columns `gene` and, if links may name ids, `gene_id`; links to other genes are dropped.
     perturbations
         Perturbations of the screen; links of others are dropped. None keeps all.
 
     Returns
     -------
     pandas.DataFrame
-        `perturbation`, `gene`, `sign`, sorted; rows that contradict each other get sign 0.
+        `perturbation`, `gene`, `sign`, sorted by perturbation and panel; signs that contradict each other give 0, as in
+        :func:`causcade.responses.list_targets`.
     """
-    keep = drug_links["gene"].isin(genes)
-    if perturbations is not None:
-        keep &= drug_links["perturbation"].isin(perturbations)
-    links = drug_links.loc[keep, ["perturbation", "gene", "sign"]]
-    known = links[links["sign"] != 0].groupby(["perturbation", "gene"])["sign"].agg(["min", "max"])
-    agreed = known["min"].where(known["min"] == known["max"], 0)
-    unique = links[["perturbation", "gene"]].drop_duplicates().sort_values(["perturbation", "gene"], ignore_index=True)
-    key = pd.MultiIndex.from_frame(unique)
-    return unique.assign(sign=agreed.reindex(key, fill_value=0).to_numpy(dtype=np.int8))
+    table = drug_links if "target" in drug_links.columns else drug_links.rename(columns={"gene": "target"})
+    genes = panel if "gene_id" in panel.columns else panel.assign(gene_id=panel["gene"])
+    links, _ = list_targets(set(table["perturbation"]) if perturbations is None else perturbations, table, genes)
+    return pd.DataFrame({
+        "perturbation": links["perturbation"], "gene": panel["gene"].to_numpy()[links["target"].to_numpy(dtype=np.int64)], "sign": links["sign"],
+    })  # fmt: skip
 
 
 def mean_shift(edges: CodedEdges, links: pd.DataFrame, responses: Responses) -> Ranking:
@@ -193,10 +200,14 @@ def _signed(name: str, value_E: npt.NDArray[np.floating]) -> Ranking:
 
 
 def _place(name: str) -> tuple[int, str, int]:
-    match = NULL_NAME.match(name)
-    if match:
-        return (1, match.group(1), int(match.group(2)))
-    return (0, name, 0)
+    match = re.match(r"^(.*?)(\d+)$", name)
+    return (1, match.group(1), int(match.group(2))) if match else (0, name, 0)
+
+
+def _mask_only(edges: CodedEdges) -> Ranking:
+    """Rank by degrees among the candidates."""
+    out_G, in_G = (np.bincount(end_E, minlength=edges.num_genes).astype(np.float64) for end_E in (edges.source_E, edges.target_E))
+    return Ranking(name="mask", score_E=out_G[edges.source_E] * in_G[edges.target_E])
 
 
 def build_rankings(
@@ -206,7 +217,8 @@ def build_rankings(
     *,
     is_hit_G: BoolArray,
     raw_correlation_E: npt.NDArray[np.floating] | None = None,
-    shift: Ranking | None = None,
+    evidence: Mapping[str, npt.NDArray[np.floating]] | None = None,
+    others: Sequence[Ranking] = (),
 ) -> list[Ranking]:
     """Build all rankings, in the order of the module's table.
 
@@ -217,39 +229,48 @@ def build_rankings(
     edges
         From :func:`causcade.evaluation.edges.code_edges`.
     scores
-        Signed scores [E] of `causal` and, where fitted, `causal_prior`, `edge_null<i>`, `label_null<i>`.
+        Signed scores [E] of `causal` and, where fitted, `causal_prior`, `edge_null<i>`, `label_null<i>`, `causal_boot<i>`.
     is_hit_G
         Whether a screened perturbation is listed to hit the gene.
     raw_correlation_E
         Raw correlation of each edge; without it there is no `raw_coexpression`.
-    shift
-        From :func:`mean_shift`; without it there is no `mean_shift`.
+    evidence
+        Further signed scores [E] by name.
+    others
+        Further rankings, such as those of :func:`mean_shift` and :func:`causcade.evaluation.ridge.ridge_between_perturbations`.
 
     Raises
     ------
     InputError
-        If `causal` is missing, a name is unknown, a length differs, or a score is NaN.
+        If `causal` is missing, a name is unknown or taken, a length differs, or a score is NaN.
     """
     unknown = [name for name in scores if not FITTED_NAME.match(name)]
     if unknown or "causal" not in scores:
         raise InputError(
-            f"scores: expected causal and any of causal_prior, edge_null<i>, label_null<i>, found {', '.join(sorted(scores)) or 'nothing'}. "
+            "scores: expected causal and any of causal_prior, edge_null<i>, label_null<i>, causal_boot<i>, "
+            f"found {', '.join(sorted(scores)) or 'nothing'}. "
             "Name the fits with `name_rankings`."
         )
+    taken = [name for name in evidence or {} if FITTED_NAME.match(name) or name in OWN_NAMES]
+    if taken:
+        raise InputError(f"evidence: expected names that no other ranking has, found {', '.join(sorted(taken))}. Rename these columns.")
     rank = candidate_edges["rank"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.inf)
     confidence = candidate_edges["prior_confidence"].to_numpy(dtype=np.float64)
     prior = Ranking(name="prior", score_E=confidence, sign_E=candidate_edges["prior_sign"].to_numpy(dtype=np.int8))
     rankings = [_signed(name, scores[name]) for name in ("causal", "causal_prior") if name in scores]
+    rankings += [_signed(name, value_E) for name, value_E in (evidence or {}).items()]
     rankings.append(_signed("coexpression", candidate_edges["coexpression"].to_numpy()))
     if raw_correlation_E is not None:
         rankings.append(_signed("raw_coexpression", raw_correlation_E))
     rankings += [
         Ranking(name="partner_rank", score_E=1.0 / rank),
         prior,
+        _mask_only(edges),
         Ranking(name="listed_target", score_E=is_hit_G[edges.source_E].astype(np.float64)),
+        *others,
     ]
-    rankings += [] if shift is None else [shift]
     rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_null(name)), key=_place)]
+    rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_drug_bootstrap(name)), key=_place)]
     for ranking in rankings:
         if ranking.score_E.shape != (edges.num_edges,):
             raise InputError(

@@ -13,9 +13,18 @@ from causcade.causal import read_weights
 from causcade.evaluation.rankings import Responses, name_rankings
 from causcade.evaluation.stage import EvaluationInputs
 from causcade.files import read_parquet
-from causcade.responses import aggregate, read_responses
+from causcade.responses import DrugEffects, aggregate, hold_out_line, read_responses
 
 __all__ = ["read_inputs"]
+
+LINE = "line_"
+
+
+def _as_responses(effects: DrugEffects) -> Responses:
+    return Responses(
+        perturbations=effects.table["perturbation"].tolist(), genes=effects.genes["gene"].astype(str).tolist(),
+        effect_DG=effects.effect_DG.astype(np.float64), error_DG=effects.se_DG.astype(np.float64),
+    )  # fmt: skip
 
 
 def read_inputs(
@@ -43,7 +52,7 @@ def read_inputs(
 
     tables = {name: read_parquet(path) for name, path in paths.items() if name != "coexpression"}
     panel, edges = tables["panel"], tables["edges"]
-    effects = aggregate(read_responses(*plates, tables["targets"]))
+    screen = read_responses(*plates, tables["targets"])
     place = pd.Index(panel["gene"])
     stored: Any = zarr.open_group(paths["coexpression"], mode="r")["raw_correlation"]
     raw_E = stored[:][place.get_indexer(edges["target"]), place.get_indexer(edges["regulator"])].astype(np.float64)
@@ -51,18 +60,14 @@ def read_inputs(
     return EvaluationInputs(
         candidate_edges=edges,
         panel=panel,
-        scores=name_rankings(scores, np.asarray),
+        scores=name_rankings(scores),
         raw_correlation=raw_E,
         reference_pairs=tables["pairs"],
         reference_universe=tables["universe"],
         drug_links=tables["targets"],
         prior_edges=tables["prior_edges"],
-        responses=Responses(
-            perturbations=effects.table["perturbation"].tolist(),
-            genes=place.tolist(),
-            effect_DG=effects.effect_DG.astype(np.float64),
-            error_DG=effects.se_DG.astype(np.float64),
-        ),
+        responses=_as_responses(aggregate(screen)),
         truth_edges=tables.get("truth"),
         held_out={fit: read_parquet(path) for fit, path in held_out.items()},
+        other_lines={fit: _as_responses(aggregate(hold_out_line(screen, fit.removeprefix(LINE))[0])) for fit in held_out if fit.startswith(LINE)},
     )

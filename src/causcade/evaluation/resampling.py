@@ -1,44 +1,64 @@
-"""95 % intervals of AUROC and AUPRC by a bootstrap over target genes.
+"""95 % intervals of AUROC, AUPRC and same-source AUROC by a bootstrap over target genes.
 
 Edges that share a target are not independent, so whole targets are resampled: each resampling gives every target a multiplicity, and each edge weighs
 as much as its target. All rankings are evaluated on the same resamplings, so that differences between rankings can be resampled in pairs.
 
-Equals the weighted metrics of scikit-learn for each resampling, without one pass over the edges per resampling: AUROC and average precision change
-only at runs of equal scores that hold a positive. The counts of negatives per (stretch between such runs, target) form a sparse matrix, and its
-product with the multiplicities serves all resamplings at once.
+Equals the weighted metrics of scikit-learn for each resampling, but all resamplings are carried along in one pass over the sorted edges.
 
-Legend of axes: E eligible edges, T targets, B resamplings, K runs of equal scores that hold a positive.
+Legend of axes: E eligible edges, T targets, B resamplings.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import numpy.typing as npt
 
-from causcade.evaluation.edges import BoolArray, FloatArray, IntArray
+from causcade.evaluation.edges import AnyIntArray, BoolArray, FloatArray
 
-__all__ = ["INTERVAL", "interval", "resample_targets", "weighted_auroc_auprc"]
+__all__ = ["INTERVAL", "MIN_VALID_SHARE", "interval", "resample_targets", "weighted_auroc_auprc", "weighted_grouped_auroc"]
 
 INTERVAL = (2.5, 97.5)  # percentiles
 MIN_VALID_SHARE = 0.9  # of the resamplings must hold both classes
-MAX_BLOCK_ELEMENTS = 8_000_000  # 64 MB of float64 per temporary array
+MAX_MULTIPLICITY = 255  # of a target; more than 20 does not happen in the life of the universe, and one byte each keeps the table in cache
 
 
-def resample_targets(num_targets: int, num_resamplings: int, rng: np.random.Generator) -> FloatArray:
+def resample_targets(num_targets: int, num_resamplings: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Draw multiplicities [T, B] of targets drawn with replacement, T draws each."""
     if num_targets == 0:
-        return np.zeros((0, num_resamplings))
+        return np.zeros((0, num_resamplings), dtype=np.uint8)
     count_BT = rng.multinomial(num_targets, np.full(num_targets, 1.0 / num_targets), size=num_resamplings)
-    return np.ascontiguousarray(count_BT.T, dtype=np.float64)
+    return np.ascontiguousarray(np.minimum(count_BT.T, MAX_MULTIPLICITY), dtype=np.uint8)
 
 
-def _counts(row: IntArray, target: IntArray, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """Make a sparse count matrix from rows in ascending order; a (row, target) that occurs twice just stands there twice."""
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
-    return sparse.csr_matrix((np.ones(row.size), target, indptr), shape=shape)
+def _areas(
+    group_E: AnyIntArray | None,
+    level_E: AnyIntArray,
+    is_positive_E: BoolArray,
+    target_E: AnyIntArray,
+    *,
+    weight_TB: npt.NDArray[np.uint8],
+    edge_weight_E: FloatArray | None,
+) -> tuple[FloatArray, FloatArray]:
+    """AUROC over the pairs within groups, and average precision of the last group; both [B], NaN where not defined."""
+    from causcade.evaluation.bootstrap_loops import resampled_areas
+
+    sums_4B = np.zeros((4, weight_TB.shape[1]), dtype=np.int32 if edge_weight_E is None else np.float64)
+    areas_3B = np.zeros((3, weight_TB.shape[1]))
+    group_e, level_e, target_e = (None if code_E is None else np.asarray(code_E, dtype=np.int32) for code_E in (group_E, level_E, target_E))
+    resampled_areas(group_e, level_e, is_positive_E, target_e, weight_TB, edge_weight_E, sums_4B, areas_3B)
+    lost_B, pairs_B, precision_B = areas_3B
+    undefined_B = np.full(pairs_B.size, np.nan)
+    auroc_B = 1.0 - np.divide(lost_B, pairs_B, out=undefined_B.copy(), where=pairs_B > 0)
+    return auroc_B, np.divide(precision_B, sums_4B[0], out=undefined_B, where=(pairs_B > 0) & (sums_4B[0] > 0))
 
 
-def weighted_auroc_auprc(level_E: IntArray, is_positive_E: BoolArray, target_E: IntArray, weight_TB: FloatArray) -> tuple[FloatArray, FloatArray]:
+def weighted_auroc_auprc(
+    level_E: AnyIntArray,
+    is_positive_E: BoolArray,
+    target_E: AnyIntArray,
+    weight_TB: npt.NDArray[np.uint8],
+    edge_weight_E: FloatArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
     """AUROC and average precision for each column of target weights.
 
     Parameters
@@ -48,47 +68,36 @@ def weighted_auroc_auprc(level_E: IntArray, is_positive_E: BoolArray, target_E: 
     is_positive_E, target_E
         Class and target (row of `weight_TB`) of the edges, in the same order.
     weight_TB
-        Weight of each target in each resampling.
+        Multiplicity of each target in each resampling.
+    edge_weight_E
+        How often each edge counts before resampling, in the same order; once by default.
 
     Returns
     -------
     auroc_B, auprc_B
         NaN where a resampling has no positive or no negative.
     """
-    new_level_E = np.ones(level_E.size, dtype=bool)
-    new_level_E[1:] = level_E[1:] != level_E[:-1]
-    run_E = np.cumsum(new_level_E) - 1
-    has_positive_R = np.bincount(run_E, is_positive_E) > 0 if level_E.size else np.zeros(0, dtype=bool)
-    before_R = np.cumsum(has_positive_R) - has_positive_R  # runs with a positive before this one
-    num_runs = int(has_positive_R.sum())
-    # Row 2k: negatives between positive runs k-1 and k. Row 2k+1: negatives tied with the positives of run k.
-    row_E = (2 * before_R + has_positive_R)[run_E]
-    num_targets, num_resamplings = weight_TB.shape
-    negative = _counts(row_E[~is_positive_E], target_E[~is_positive_E], (2 * num_runs + 1, num_targets))
-    positive = _counts((row_E[is_positive_E] - 1) // 2, target_E[is_positive_E], (num_runs, num_targets))
-    auroc_B, auprc_B = np.full(num_resamplings, np.nan), np.full(num_resamplings, np.nan)
-    block = max(1, MAX_BLOCK_ELEMENTS // (2 * num_runs + 1))
-    for begin in range(0, num_resamplings, block):
-        part = slice(begin, begin + block)
-        auroc_B[part], auprc_B[part] = _areas(positive @ weight_TB[:, part], negative @ weight_TB[:, part])
-    return auroc_B, auprc_B
+    return _areas(None, level_E, is_positive_E, target_E, weight_TB=weight_TB, edge_weight_E=edge_weight_E)
 
 
-def _areas(positive_KB: FloatArray, negative_SB: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Compute both areas from weights of positives per run and of negatives per stretch (S = 2K + 1)."""
-    num_resamplings = positive_KB.shape[1]
-    auroc_B, auprc_B = np.full(num_resamplings, np.nan), np.full(num_resamplings, np.nan)
-    tied_KB = negative_SB[1::2]
-    false_SB = np.cumsum(negative_SB, axis=0)
-    false_KB, true_KB = false_SB[1::2], np.cumsum(positive_KB, axis=0)
-    positive_B, negative_B = positive_KB.sum(axis=0), false_SB[-1]
-    valid_B = (positive_B > 0) & (negative_B > 0)
-    lost_B = (positive_KB * (false_KB - 0.5 * tied_KB)).sum(axis=0)
-    auroc_B[valid_B] = 1.0 - lost_B[valid_B] / (positive_B[valid_B] * negative_B[valid_B])
-    found_KB = true_KB + false_KB
-    precision_KB = np.divide(true_KB, found_KB, out=np.zeros_like(found_KB), where=found_KB > 0)
-    auprc_B[valid_B] = (positive_KB * precision_KB).sum(axis=0)[valid_B] / positive_B[valid_B]
-    return auroc_B, auprc_B
+def weighted_grouped_auroc(
+    group_E: AnyIntArray, level_E: AnyIntArray, is_positive_E: BoolArray, target_E: AnyIntArray, weight_TB: npt.NDArray[np.uint8]
+) -> FloatArray:
+    """AUROC [B] over the (positive, negative) pairs that share a group, for each column of target weights; NaN where there is no such pair.
+
+    Parameters
+    ----------
+    group_E, level_E
+        Sorted by group, then by level (0 is best).
+    is_positive_E, target_E, weight_TB
+        As in :func:`weighted_auroc_auprc`.
+    """
+    num_groups = int(group_E.max(initial=-1)) + 1
+    # A group without both classes holds no pair: its edges need not be visited.
+    has_positive = np.bincount(group_E[is_positive_E], minlength=num_groups) > 0
+    keep_E = has_positive[group_E] if num_groups else np.zeros(0, dtype=bool)
+    found = _areas(group_E[keep_E], level_E[keep_E], is_positive_E[keep_E], target_E[keep_E], weight_TB=weight_TB, edge_weight_E=None)
+    return found[0]
 
 
 def interval(draw_B: FloatArray) -> tuple[float, float] | None:

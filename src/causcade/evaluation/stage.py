@@ -13,17 +13,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from causcade.config import EvaluationConfig
-from causcade.evaluation.comparison import compare_rankings, gains_table
-from causcade.evaluation.edges import build_references, build_subsets, code_edges
+from causcade.evaluation.comparison import compare_rankings
+from causcade.evaluation.edges import CodedEdges, build_references, build_subsets, code_edges
+from causcade.evaluation.gains import drug_bootstrap_table, gains_table
 from causcade.evaluation.held_out import held_out_table
+from causcade.evaluation.held_out_baselines import add_baselines
 from causcade.evaluation.hubs import HUB_EDGE_SHARE, hub_tables
-from causcade.evaluation.rankings import Responses, build_rankings, is_null, mean_shift, screened_links
+from causcade.evaluation.leak import leak_table
+from causcade.evaluation.rankings import Ranking, Responses, build_rankings, is_drug_bootstrap, is_null, mean_shift, screened_links
+from causcade.evaluation.ridge import ridge_between_perturbations
 from causcade.evaluation.summary import build_summary
 from causcade.files import write_json, write_parquet
 
 __all__ = ["EvaluationInputs", "EvaluationTables", "evaluate", "write_evaluation"]
 
 HUB_RANKINGS = ("causal", "causal_prior", "coexpression")
+PRIOR_COLUMNS = ("regulator", "target", "sources")
+TABLES = ("metrics", "curves", "gains", "drug_bootstrap", "leak", "hubs", "hub_tests", "held_out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +42,18 @@ class EvaluationInputs:
         The tables of these artifacts; `drug_links` is drug_targets (perturbation, `target` or `gene`, sign), or the perturbed genes in that form.
     scores
         Signed scores [E] in the row order of `candidate_edges`, from :func:`causcade.evaluation.rankings.name_rankings`; `causal` is needed.
+    evidence
+        Further signed scores [E] by name, each shown as a ranking of its own.
     raw_correlation
         Raw correlation of each candidate edge [E].
     responses
-        Response of each gene to each perturbation; without it there is no mean-shift baseline.
+        Response of each gene to each perturbation; without it there is no mean shift, no ridge, and no baseline for held-out perturbations.
     truth_edges
         Simulated screens only: regulator, target, weight.
     held_out
         Tables of held-out predictions by fit: perturbation, gene, predicted, observed, training_mean.
+    other_lines
+        By name of a fit that holds out a line: responses in its training lines.
     """
 
     candidate_edges: pd.DataFrame
@@ -57,6 +67,8 @@ class EvaluationInputs:
     responses: Responses | None = None
     truth_edges: pd.DataFrame | None = None
     held_out: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    other_lines: Mapping[str, Responses] = field(default_factory=dict)
+    evidence: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +78,27 @@ class EvaluationTables:
     metrics: pd.DataFrame
     curves: pd.DataFrame
     gains: pd.DataFrame
+    drug_bootstrap: pd.DataFrame
+    leak: pd.DataFrame
     hubs: pd.DataFrame
     hub_tests: pd.DataFrame
     held_out: pd.DataFrame
     summary: dict[str, Any]
 
 
-def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int) -> EvaluationTables:
+def _rankings(inputs: EvaluationInputs, edges: CodedEdges, links: pd.DataFrame, is_hit_G: npt.NDArray[np.bool_]) -> list[Ranking]:
+    """All rankings, with the baselines that the responses allow."""
+    others: list[Ranking] = []
+    if inputs.responses is not None:
+        ridge = ridge_between_perturbations(edges, inputs.responses)
+        others = [mean_shift(edges, links, inputs.responses), *([] if ridge is None else [ridge])]
+    return build_rankings(
+        inputs.candidate_edges, edges, inputs.scores, is_hit_G=is_hit_G, raw_correlation_E=inputs.raw_correlation, evidence=inputs.evidence,
+        others=others,
+    )  # fmt: skip
+
+
+def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int, num_threads: int = 1) -> EvaluationTables:
     """Judge all rankings on exactly the same candidate edges.
 
     Parameters
@@ -80,9 +106,11 @@ def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int)
     inputs
         What is judged and by what.
     settings
-        Number of resamplings and of hubs.
+        Number of resamplings, of hubs, and of edges that count as the top.
     seed
-        Seed of the resampling of target genes.
+        Seed of the resampling of target genes and of the degree-matched negatives.
+    num_threads
+        Threads; their number changes no result.
 
     Returns
     -------
@@ -96,31 +124,32 @@ def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int)
     """
     panel = inputs.panel
     edges = code_edges(inputs.candidate_edges, panel, inputs.prior_edges)
-    perturbations = None if inputs.responses is None else inputs.responses.perturbations
-    column = {"target": "gene"} if "gene" not in inputs.drug_links.columns else {}
-    links = screened_links(inputs.drug_links.rename(columns=column), edges.gene_G, perturbations)
+    links = screened_links(inputs.drug_links, panel, None if inputs.responses is None else inputs.responses.perturbations)
     is_hit_G = panel["gene"].isin(links["gene"]).to_numpy()
-    shift = None if inputs.responses is None else mean_shift(edges, links, inputs.responses)
-    rankings = build_rankings(
-        inputs.candidate_edges, edges, inputs.scores, is_hit_G=is_hit_G, raw_correlation_E=inputs.raw_correlation, shift=shift
-    )  # fmt: skip
+    rankings = _rankings(inputs, edges, links, is_hit_G)
     references = build_references(edges, inputs.reference_pairs, inputs.reference_universe, inputs.truth_edges)
     comparison = compare_rankings(
-        edges, rankings, references, build_subsets(edges, is_hit_G), num_resamplings=settings.bootstrap, rng=np.random.default_rng(seed)
+        edges, rankings, references, build_subsets(edges, is_hit_G),
+        num_resamplings=settings.bootstrap, rng=np.random.default_rng(seed), num_top=settings.top, num_threads=num_threads,
     )  # fmt: skip
-    names = [ranking.name for ranking in rankings]
+    every_name = [ranking.name for ranking in rankings]
+    names = [name for name in every_name if not is_drug_bootstrap(name)]
     hubs, hub_tests = hub_tables(edges, panel, [one for one in rankings if one.name in HUB_RANKINGS or is_null(one.name)], settings.hubs)
-    held_out = held_out_table(inputs.held_out)
-    summary = build_summary(comparison, references, names, held_out=held_out, hub_tests=hub_tests)
-    summary["settings"] = {"bootstrap": settings.bootstrap, "hubs": settings.hubs, "hub_edge_share": HUB_EDGE_SHARE, "seed": seed}
+    held_out = held_out_table(add_baselines(inputs.held_out, inputs.responses, links, inputs.other_lines))
+    priors = pd.DataFrame(columns=list(PRIOR_COLUMNS)) if inputs.prior_edges is None else inputs.prior_edges
+    leak = leak_table(edges, references, inputs.reference_pairs, inputs.reference_universe, priors)
+    drug_bootstrap = drug_bootstrap_table(comparison, every_name)
+    gains = gains_table(comparison, names)
+    summary = build_summary(comparison, references, names, held_out=held_out, hub_tests=hub_tests, leak=leak, drug_bootstrap=drug_bootstrap)
+    summary["settings"] = {**settings.model_dump(), "hub_edge_share": HUB_EDGE_SHARE, "seed": seed}
     return EvaluationTables(
-        metrics=comparison.metrics, curves=comparison.curves, gains=gains_table(comparison, names), hubs=hubs, hub_tests=hub_tests,
-        held_out=held_out, summary=summary,
+        metrics=comparison.metrics, curves=comparison.curves, gains=gains, drug_bootstrap=drug_bootstrap, leak=leak, hubs=hubs,
+        hub_tests=hub_tests, held_out=held_out, summary=summary,
     )  # fmt: skip
 
 
 def write_evaluation(tables: EvaluationTables, folder: str | os.PathLike[str]) -> None:
     """Write the tables as Parquet and the summary as JSON into `folder`, under the names of the artifacts."""
-    for name in ("metrics", "curves", "gains", "hubs", "hub_tests", "held_out"):
+    for name in TABLES:
         write_parquet(Path(folder) / f"{name}.parquet", getattr(tables, name))
     write_json(Path(folder) / "summary.json", tables.summary)

@@ -12,10 +12,12 @@ import pandas as pd
 
 from causcade.evaluation.comparison import CONSTANT_NOTE, Comparison
 from causcade.evaluation.edges import Reference
+from causcade.evaluation.leak import ANY_PRIOR
 from causcade.evaluation.verdicts import (
     METRIC_WORDS,
     NOT_A_RESULT,
     OPPONENTS,
+    held_out_baseline_verdict,
     held_out_verdict,
     hub_verdict,
     lost_metrics,
@@ -25,7 +27,7 @@ from causcade.evaluation.verdicts import (
 
 __all__ = ["build_summary"]
 
-LEAD_METRICS = ("auprc", "same_source_auroc", "auroc", "lift")
+LEAD_METRICS = ("auprc", "same_source_auroc", "degree_matched_auprc", "auroc", "lift", "better_direction_auprc")
 
 
 def _held_out_numbers(held_out: pd.DataFrame) -> dict[str, Any]:
@@ -46,7 +48,16 @@ def _mean_correlations(part: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
-def _reference_numbers(comparison: Comparison, reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+def _row_numbers(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any] | None:
+    """Numbers of the only row; None where there is no row."""
+    if not len(table):
+        return None
+    return {column: None if pd.isna(table[column].iloc[0]) else float(table[column].iloc[0]) for column in columns}
+
+
+def _reference_numbers(
+    comparison: Comparison, reference: Reference, names: Sequence[str], *, leak: pd.DataFrame, drug_bootstrap: pd.DataFrame
+) -> dict[str, Any]:
     """Collect the counts of a reference and the leading numbers of each ranking on its edges without a curated source."""
     table = comparison.metrics
     rows = table[(table["reference"] == reference.name) & (table["subset"] == "no_prior") & table["metric"].isin(LEAD_METRICS)]
@@ -54,12 +65,18 @@ def _reference_numbers(comparison: Comparison, reference: Reference, names: Sequ
     for row in rows.itertuples(index=False):
         limits = None if pd.isna(row.low) else [float(row.low), float(row.high)]
         rankings[row.ranking][row.metric] = {"value": None if pd.isna(row.value) else float(row.value), "interval": limits, "note": row.note}
+    known = leak[(leak["reference"] == reference.name) & (leak["prior"] == ANY_PRIOR)]
+    varied = drug_bootstrap[(drug_bootstrap["reference"] == reference.name) & (drug_bootstrap["subset"] == "no_prior")].set_index("metric")
+    spread = {metric: _row_numbers(varied.loc[[metric]], ("sd", "low", "high", "num_fits")) for metric in LEAD_METRICS if metric in varied.index}
     return {
         "is_directed": reference.is_directed,
         "num_pairs": reference.num_pairs,
         "num_pairs_in_candidates": reference.num_pairs_in_candidates,
         "num_edges": int(reference.is_eligible_E.sum()),
         "num_positive": int(reference.is_positive_E.sum()),
+        "num_genes_in_panel": reference.num_genes_in_panel,
+        "known_to_priors": _row_numbers(known, ("share_of_reference", "share_of_positives", "enrichment")),
+        "causal_over_perturbations": spread,
         "no_prior": rankings,
     }
 
@@ -105,7 +122,14 @@ def _headline(verdicts: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> di
 
 
 def build_summary(
-    comparison: Comparison, references: Sequence[Reference], names: Sequence[str], *, held_out: pd.DataFrame, hub_tests: pd.DataFrame
+    comparison: Comparison,
+    references: Sequence[Reference],
+    names: Sequence[str],
+    *,
+    held_out: pd.DataFrame,
+    hub_tests: pd.DataFrame,
+    leak: pd.DataFrame,
+    drug_bootstrap: pd.DataFrame,
 ) -> dict[str, Any]:
     """Build headline, verdicts and the numbers behind them, ready for JSON (missing values are None).
 
@@ -121,15 +145,20 @@ def build_summary(
         From :func:`causcade.evaluation.held_out.held_out_table`.
     hub_tests
         From :func:`causcade.evaluation.hubs.hub_tables`.
+    leak
+        From :func:`causcade.evaluation.leak.leak_table`.
+    drug_bootstrap
+        From :func:`causcade.evaluation.gains.drug_bootstrap_table`.
 
     Returns
     -------
     dict
-        headline (reference, is_result, causal, sentence), verdicts (key, reference, question, answer, sentence, numbers), references (counts, and by
-        ranking the leading metrics on no_prior), held_out (mean correlations by predictor and fit).
+        headline (reference, is_result, causal, sentence), verdicts (key, reference, question, answer, sentence, numbers), references (counts, what
+        the priors know of it, how much the causal scores vary over perturbations, and by ranking, nulls included, the leading metrics on no_prior),
+        held_out (mean correlations by predictor and fit).
     """
     verdicts = [ranking_verdict(comparison, reference.name, opponent, names) for reference in references for opponent in OPPONENTS]
-    verdicts.append(held_out_verdict(held_out))
+    verdicts += [held_out_verdict(held_out), held_out_baseline_verdict(held_out)]
     verdicts += [hub_verdict(hub_tests, "tf_out"), hub_verdict(hub_tests, "target_in")]
-    numbers = {reference.name: _reference_numbers(comparison, reference, names) for reference in references}
+    numbers = {reference.name: _reference_numbers(comparison, reference, names, leak=leak, drug_bootstrap=drug_bootstrap) for reference in references}
     return {"headline": _headline(verdicts, numbers), "verdicts": verdicts, "references": numbers, "held_out": _held_out_numbers(held_out)}

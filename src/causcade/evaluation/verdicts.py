@@ -16,14 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from causcade.evaluation.comparison import INTERVAL_METRICS, Comparison
+from causcade.evaluation.comparison import Comparison
 from causcade.evaluation.rankings import is_null
 from causcade.evaluation.resampling import interval
 
-__all__ = ["METRIC_WORDS", "NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_verdict", "hub_verdict", "lost_metrics", "num_draws", "ranking_verdict"]
+__all__ = [
+    "METRIC_WORDS", "NOT_A_RESULT", "OPPONENTS", "Opponent", "held_out_baseline_verdict", "held_out_verdict", "hub_verdict", "lost_metrics",
+    "num_draws", "ranking_verdict",
+]  # fmt: skip
 
 NOT_A_RESULT = "A score that its edge null also reaches is not a result."
 METRIC_WORDS = {"auroc": "AUROC", "auprc": "AUPRC"}
+PREDICTOR_WORDS = {"same_target_mean": "the mean of perturbations that share a target", "target_ridge": "ridge regression on the targets"}
+MIN_PAIRS = 2
 HUB_WORDS = {
     "tf_out": "transcription factors among the genes with most outgoing edges",
     "target_in": "drug targets among the genes with most incoming edges",
@@ -110,9 +115,9 @@ def ranking_verdict(comparison: Comparison, reference: str, opponent: Opponent, 
     """
     verdict = {"key": opponent.key, "reference": reference, "question": f"Does the causal ranking beat {opponent.words} on {reference}?"}
     rivals = opponent.members(names)
-    differences = {metric: _difference(comparison, reference, rivals, metric) for metric in INTERVAL_METRICS}
+    differences = {metric: _difference(comparison, reference, rivals, metric) for metric in METRIC_WORDS}
     numbers = {metric: found for metric, found in differences.items() if found is not None}
-    if len(numbers) < len(INTERVAL_METRICS):
+    if len(numbers) < len(METRIC_WORDS):
         why = "the edges without a curated source lack positives or negatives" if rivals else "no such ranking was given"
         sentence = f"On {reference}, whether the causal ranking beats {opponent.words} cannot be told: {why}."
         return verdict | {"answer": "not testable", "sentence": sentence, "numbers": {}}
@@ -157,6 +162,35 @@ def held_out_verdict(held_out: pd.DataFrame) -> dict[str, Any]:
         "num_perturbations": len(pairs), "num_better": better,
     }  # fmt: skip
     return verdict | {"answer": answer, "sentence": sentence, "numbers": numbers}
+
+
+def held_out_baseline_verdict(held_out: pd.DataFrame) -> dict[str, Any]:
+    """Judge whether the causal prediction beats the simple ones that know the same targets: paired, plain Pearson, normal interval, each in turn."""
+    question = "Does the causal prediction beat simple predictions from the same targets on held-out perturbations?"
+    verdict = {"key": "held_out_baselines", "reference": None, "question": question}
+    unseen = held_out[~held_out["fit"].astype(str).str.startswith("line_")]
+    table = unseen.pivot(index=["fit", "perturbation"], columns="predictor", values="pearson")
+    table = table.reindex(columns=["causal_plus_training_mean", *PREDICTOR_WORDS])
+    numbers: dict[str, Any] = {}
+    for name in PREDICTOR_WORDS:
+        pairs = table[["causal_plus_training_mean", name]].dropna().to_numpy(dtype=np.float64)
+        if len(pairs) >= MIN_PAIRS:
+            difference = pairs[:, 0] - pairs[:, 1]
+            numbers[name] = {
+                "causal_plus_training_mean": float(pairs[:, 0].mean()), "other": float(pairs[:, 1].mean()), "difference": float(difference.mean()),
+                "standard_error": float(difference.std(ddof=1) / np.sqrt(len(pairs))), "num_perturbations": len(pairs),
+            }  # fmt: skip
+    if not numbers:
+        sentence = "Whether the causal prediction beats simple predictions from the same targets cannot be told: fewer than two are comparable."
+        return verdict | {"answer": "not testable", "sentence": sentence, "numbers": numbers}
+    lost = [name for name, one in numbers.items() if one["difference"] - NORMAL_95 * one["standard_error"] <= 0]
+    words = [
+        f"{PREDICTOR_WORDS[name]}: mean Pearson {one['causal_plus_training_mean']:.3f} against {one['other']:.3f} on {one['num_perturbations']} "
+        f"perturbations (standard error of the difference {one['standard_error']:.3f})"
+        for name, one in numbers.items()
+    ]
+    sentence = f"The causal prediction {'does not beat' if lost else 'beats'} simple predictions from the same targets. Against {'; '.join(words)}."
+    return verdict | {"answer": "no" if lost else "yes", "sentence": sentence, "numbers": numbers}
 
 
 def hub_verdict(hub_tests: pd.DataFrame, test: str) -> dict[str, Any]:
