@@ -71,13 +71,13 @@ def test_what_is_wrong_is_told(tmp_path, name, text, expected):
 
 
 def test_absent_truncated_and_strange_files_are_told(tmp_path):
-    with pytest.raises(InputError, match="none.tsv: expected a table of edges, found no file"):
+    with pytest.raises(InputError, match=r"none\.tsv: expected a table of edges, found no file"):
         read_edges(tmp_path / "none.tsv")
     whole = gzip.compress(("source\ttarget\n" + "".join(f"A{i}\tB{i * 7919}\n" for i in range(2000))).encode())
     (tmp_path / "cut.tsv.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "latin.tsv").write_bytes("source\ttarget\nA\tB\xe9\n".encode("latin-1"))
     for name in ("cut.tsv.gz", "latin.tsv"):
-        with pytest.raises(InputError, match="expected a whole .tsv table"):
+        with pytest.raises(InputError, match=r"expected a whole \.tsv table"):
             read_edges(tmp_path / name)
 
 
@@ -129,8 +129,8 @@ def test_repeated_rows_against_a_slow_reference():
     }  # fmt: skip
     assert messages == [
         f"{num_self} edges of a gene to itself were left out",
-        f"{200 - num_self - len(best)} rows repeat a pair; of each pair the row with the largest |weight| was kept; the rows of {contradicting} pairs "
-        "differ in sign",
+        f"{200 - num_self - len(best)} rows repeat a pair; of each pair the row with the largest |weight| was kept; the rows of "
+        f"{contradicting} pairs differ in sign",
     ]
     pairs, _, messages = without_repeats(table[["source", "target"]])
     assert set(pairs.itertuples(index=False, name=None)) == set(best)

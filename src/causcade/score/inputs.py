@@ -108,7 +108,7 @@ def _local_resources(config: Config, reader: _Reader) -> dict[str, pd.DataFrame]
             remote.append(name)
     if remote:
         reader.messages.append(
-            f"resources: {', '.join(remote)} have no local path and were not used; `snakemake --until resources` fetches them for good"
+            f"resources: without a local path, and so not used: {', '.join(remote)}; `snakemake --until resources` fetches them for this run"
         )
     if not sources:
         return {name: _empty(name) for name in TABLES}
@@ -291,7 +291,8 @@ def gather(
         metrics = run / "evaluation" / "metrics.parquet"
         run_metrics = read_parquet(metrics) if metrics.is_file() and truth is None else None
     network = reader.read("network", edges, number="weight")
-    truth_edges = base.truth_edges if truth is None and base is not None else None if truth is None else _read_truth(truth, reader)
+    truth_edges = None if base is None else base.truth_edges
+    truth_edges = truth_edges if truth is None else _read_truth(truth, reader)
     if truth_edges is None and tables["reference_pairs"].empty:
         raise InputError(
             "score: expected something to judge by, found neither references nor a truth. Give --truth TABLE, or a --config whose resources "

@@ -104,7 +104,7 @@ def _notes(metrics: pd.DataFrame) -> list[str]:
     for (subset, metric, note), references in said.items():
         together.setdefault((subset, note, tuple(references)), []).append(metric)
     return [
-        f"{', '.join(references)}, {SUBSET_WORDS[subset]}: the network has no {', '.join(names)}: {note}"
+        f"{', '.join(references)}, {SUBSET_WORDS[subset]}: the network has no {', '.join(names)} ({note})"
         for (subset, note, references), names in together.items()
     ]
 
