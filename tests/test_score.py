@@ -203,7 +203,7 @@ def test_local_references_translate_and_judge(tmp_path, capsys):
     (tmp_path / "tfs.txt").write_text("GENA\n")
     files = {"hgnc": "hgnc.tsv", "reactome": "pathways.gmt", "collectri": "collectri.csv", "tfs": "tfs.txt"}
     config = {
-        "run": "mine", "plates": "plates.tsv", "results": str(tmp_path / "results"), "perturbation": {"control": ["DMSO"]},
+        "run": "mine", "results": str(tmp_path / "results"),
         "resources": {name: None for name, value in Config().resources.model_dump().items() if isinstance(value, dict)},
     }  # fmt: skip
     config["resources"] |= {name: {"path": str(tmp_path / file)} for name, file in files.items()}
@@ -214,7 +214,7 @@ def test_local_references_translate_and_judge(tmp_path, capsys):
     status = main(["score", str(network), "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "out")])
     out = capsys.readouterr().out
     assert status == 0
-    assert "note: resources: without a local path, and so not used: trrust; `snakemake --until resources`" in out
+    assert "note: resources: without a local path, and so not used: trrust; the workflow fetches them" in out
     assert "note: network: 1 of 7 gene names were translated (OLDGENA to GENA)" in out
     # GENF is in no pathway, so 20 of the 30 pairs can be judged; A-B is curated, and its reverse cannot be told from it
     assert "reactome, all: 20 pairs, 8 positive, base rate 0.4000" in out
@@ -279,7 +279,7 @@ def test_what_is_wrong_is_told_in_one_line_with_status_2(tmp_path, monkeypatch, 
     cases = {
         ("net.tsv",): "found neither references nor a truth. Give --truth TABLE",
         ("net.tsv", "--config", "empty.yaml"): "found neither references nor a truth",
-        ("net.tsv", "--config", "simulated.yaml"): "expected the simulated screen of this configuration, found no run",
+        ("net.tsv", "--config", "simulated.yaml"): "expected a run, or resources with a local path in the configuration, found neither",
         ("none.tsv", "--truth", "truth.tsv"): "none.tsv: expected a table of edges, found no file",
         ("truth.tsv", "--truth", "truth.tsv"): "truth.tsv: expected the columns source, target, weight, each once, found source, target",
         ("net.tsv", "--truth", "zero.tsv"): "zero.tsv: expected signs -1 or 1, found 0",

@@ -28,7 +28,7 @@ from causcade.resources import Resolver, ResourceFile, build_resources
 from causcade.score.tables import read_edges, translate, without_repeats
 
 if TYPE_CHECKING:
-    from causcade.config import Config
+    from causcade.config import Config, ResourceConfig
 
 __all__ = ["JUDGED", "MAX_PAIRS", "ScoreInputs", "gather"]
 
@@ -97,19 +97,20 @@ def _empty(name: str) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=object) for column in COLUMNS[name]})
 
 
+def _entries(config: Config) -> dict[str, ResourceConfig | None]:
+    return {name: getattr(config.resources, name) for name in CATALOGUE}
+
+
 def _local_resources(config: Config, reader: _Reader) -> dict[str, pd.DataFrame]:
     """Tables of the resources that the configuration names by local path."""
     sources, remote = {}, []
-    for name in CATALOGUE:
-        entry = getattr(config.resources, name)
+    for name, entry in _entries(config).items():
         if entry is not None and entry.path is not None:
             sources[name] = ResourceFile(path=Path(entry.path), url=entry.url, version=entry.version, licence=entry.licence, sha256=entry.sha256)
         elif entry is not None:
             remote.append(name)
     if remote:
-        reader.messages.append(
-            f"resources: without a local path, and so not used: {', '.join(remote)}; `snakemake --until resources` fetches them for this run"
-        )
+        reader.messages.append(f"resources: without a local path, and so not used: {', '.join(remote)}; the workflow fetches them")
     if not sources:
         return {name: _empty(name) for name in TABLES}
     tables = build_resources(sources, config.resources)
@@ -125,8 +126,11 @@ def _resources(config: Config | None, run: Path | None, reader: _Reader) -> dict
         manifest = read_json(run / "resources" / "manifest.json")
         reader.account["resources"] = {name: entry["sha256"] for name, entry in manifest.items() if isinstance(entry, dict) and "sha256" in entry}
         return {name: read_parquet(run / "resources" / f"{name}.parquet") for name in TABLES}
-    if config.is_simulated:
-        raise InputError(f"{run}: expected the simulated screen of this configuration, found no run. Run `make demo`, or give --config.")
+    if config.is_simulated and not any(entry is not None and entry.path is not None for entry in _entries(config).values()):
+        raise InputError(
+            f"{run}: expected a run, or resources with a local path in the configuration, found neither. Run `make demo`, or name files "
+            "under `resources`."
+        )
     return _local_resources(config, reader)
 
 
