@@ -138,7 +138,7 @@ class QualityConfig(Section):
     )
     gpu_oversubscribe: bool = Field(
         default=False,
-        description="On GPUs: true lets the driver move what does not fit to the host (managed memory, TCP); false takes a pool (UCX), the faster way.",
+        description="On GPUs: true lets the driver move what does not fit to the host (managed memory, TCP); false takes a pool (UCX).",
     )
 
 
