@@ -13,7 +13,8 @@ from causcade.resources.references import complexportal_reference, humap_referen
 
 
 def resolver_of(names):
-    rows = [(name, "uniprot" if name[1:2].isdigit() else "approved", gene, f"E-{gene}") for name, genes in names.items() for gene in genes.split()]
+    kinds = {name: "uniprot" if name[1:2].isdigit() else "previous" if name.startswith("OLD") else "approved" for name in names}
+    rows = [(name, kinds[name], gene, f"E-{gene}") for name, genes in names.items() for gene in genes.split()]
     return Resolver.from_table(pd.DataFrame(rows, columns=["identifier", "namespace", "gene", "gene_id"]))
 
 
@@ -120,12 +121,12 @@ def test_accessions_need_hgnc(tmp_path):
 
 
 def test_reactome_size_limit_counts_genes_and_keeps_sets(tmp_path):
-    (tmp_path / "r").write_text("Small\tR-HSA-1\tA\tB\tgag\nLarge\tR-HSA-2\tA\tB\tC\tOLDA\nOne\tR-HSA-3\tD\n")
+    (tmp_path / "r").write_text("Small\tR-HSA-1\tA\tB\tgag\nLarge\tR-HSA-2\tA\tB\tC\tOLDA\tC\nOne\tR-HSA-3\tD\n")
     found = reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 2)
     assert found.pairs[["gene_a", "gene_b"]].to_numpy().tolist() == [["A", "B"]]
     assert found.universe == ["A", "B", "C", "D"]
     assert found.members.groupby("gene_set")["gene"].agg(list).to_dict() == {"Small": ["A", "B"], "Large": ["A", "B", "C"], "One": ["D"]}
-    assert found.account["lost"] == {"unknown_id": 1, "duplicate": 1, "single_gene": 1, "too_large_pathway": 3}
+    assert found.account["lost"] == {"unknown_id": 1, "old_name": 1, "duplicate": 1, "single_gene": 1, "too_large_pathway": 3}
     assert len(reactome_reference(tmp_path / "r", resolver_of(PROTEINS), 3).pairs) == 3
 
 
@@ -174,6 +175,9 @@ def test_real_references(shared_data):
     assert 0 < len(leaves.pairs) < len(reactome.pairs)
     assert reactome.members["gene_set"].nunique() > 2_700
     assert {"gag", "miR-224"}.isdisjoint(reactome.universe)
+    assert {"XK", "PNP", "MT-RNR2", "OCA2"}.isdisjoint(gene for name, gene in reactome.members.itertuples(index=False) if "nfluenza" in name), (
+        "NA, NP, HN and P of viruses are no human genes"
+    )
     for reference in (string, portal, humap, humap3, reactome, leaves):
         assert (reference.pairs["gene_a"] < reference.pairs["gene_b"]).all()
         assert not reference.pairs.duplicated(["gene_a", "gene_b"]).any()

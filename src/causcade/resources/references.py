@@ -36,6 +36,7 @@ __all__ = ["PAIR_DTYPES", "Reference", "complexportal_reference", "humap_referen
 
 PAIR_DTYPES = {"reference": "object", "gene_a": "object", "gene_b": "object", "score": "float64"}
 STRING_SCALE = 1000.0
+OLD_NAMES = ["previous", "alias"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +149,10 @@ def _lose_lonely(ledger: Ledger, sets: Any, genes: Any) -> None:
     ledger.lose(table.index.isin(sizes.index[sizes == 1]), "single_gene")
 
 
-def _resolve_members(ledger: Ledger, identifiers: pd.Series, resolver: Resolver | None, *, is_accession: bool) -> Any:
-    """Genes of members. Accessions without a resolver are lost, since they are no symbols."""
+def _resolve_accessions(ledger: Ledger, identifiers: pd.Series, resolver: Resolver | None) -> Any:
+    """Genes of UniProt accessions, which are lost without a resolver, since they are no symbols."""
     genes, statuses = translate(identifiers, resolver)
-    if is_accession and resolver is None:
+    if resolver is None:
         ledger.lose(np.ones(len(identifiers), dtype=bool), "needs_hgnc")
     ledger.lose_unresolved(identifiers, statuses)
     return genes
@@ -163,7 +164,7 @@ def complexportal_reference(path: ResourcePath, resolver: Resolver | None) -> Re
     ledger = Ledger(len(rows))
     ledger.lose(rows["kind"] == "complex", "unknown_complex")
     ledger.lose(rows["kind"] != "protein", "non_protein")
-    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=True)
+    genes = _resolve_accessions(ledger, rows["identifier"], resolver)
     universe = sorted(set(genes[ledger.kept]))
     _lose_lonely(ledger, rows["complex"], genes)
     kept = ledger.kept
@@ -174,7 +175,7 @@ def complexportal_reference(path: ResourcePath, resolver: Resolver | None) -> Re
 def _complexes(path: ResourcePath, resolver: Resolver | None, name: str, max_confidence: int) -> Reference:
     rows = parse_humap(path, name)
     ledger = Ledger(len(rows))
-    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=True)
+    genes = _resolve_accessions(ledger, rows["identifier"], resolver)
     universe = sorted(set(genes[ledger.kept]))
     ledger.lose(rows["confidence"] > max_confidence, "below_cutoff")
     _lose_lonely(ledger, rows["complex"], genes)
@@ -250,6 +251,9 @@ def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes:
     A pathway holds the genes of all pathways below it, so that without the limit nearly everything is a pair. Larger ones stay gene sets. With the
     hierarchy (`relations`) only leaves, the pathways without a pathway below them, make pairs; the universe stays the genes of all pathways.
 
+    Previous symbols and aliases are not followed here: the file has proteins of viruses among the human ones, by names that are old names of human
+    genes (NP and NA of influenza, TRX1 of cytomegalovirus), and which of both is meant it does not say.
+
     Raises
     ------
     ResourceError
@@ -259,7 +263,9 @@ def reactome_reference(path: ResourcePath, resolver: Resolver | None, max_genes:
 
     rows = parse_reactome(path)
     ledger = Ledger(len(rows))
-    genes = _resolve_members(ledger, rows["identifier"], resolver, is_accession=False)
+    genes, statuses = translate(rows["identifier"], resolver)
+    ledger.lose_unresolved(rows["identifier"], statuses)
+    ledger.lose(np.isin(statuses, OLD_NAMES), "old_name")
     members = pd.DataFrame({"gene_set": rows["gene_set"], "gene": genes})[ledger.kept].drop_duplicates(ignore_index=True)
     if relations is not None:
         _lose_by_hierarchy(ledger, rows["pathway"], relations)
