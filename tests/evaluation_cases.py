@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from causcade.evaluation import EvaluationInputs, Responses
+from causcade.evaluation.edges import code_edges
 
 NUM_GENES = 60
 NUM_DRUGS = 20
@@ -54,6 +55,17 @@ def draw_case(seed=0, *, num_edges=1500, num_true=120, causal_noise=0.15, curate
         truth_edges=pd.DataFrame({"regulator": genes[source[true]], "target": genes[target[true]], "weight": weight[true]}) if with_truth else None,
         held_out={"drugs0": held_out},
     )
+
+
+def code_random_edges(seed, *, num_genes, num_edges, order=None, curated_percent=0):
+    """Random candidate edges as indices; `order` turns their rows."""
+    rng = np.random.default_rng(seed)
+    genes = np.array([f"G{i:03d}" for i in range(num_genes)])
+    pairs = np.array([(s, t) for s in range(num_genes) for t in range(num_genes) if s != t])
+    source, target = pairs[rng.choice(len(pairs), num_edges, replace=False)].T
+    sources = np.where(rng.random(num_edges) < curated_percent / 100, "coexpression;trrust", "coexpression")
+    table = pd.DataFrame({"regulator": genes[source], "target": genes[target], "sources": sources})
+    return code_edges(table if order is None else table.iloc[order].reset_index(drop=True), pd.DataFrame({"gene": genes}))
 
 
 def value_of(table, **key):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from causcade.errors import InputError
-from causcade.evaluation.edges import SUBSETS, build_references, build_subsets, code_edges
+from causcade.evaluation.edges import SUBSETS, build_references, build_subsets, code_edges, select_edges
 
 PANEL = pd.DataFrame({"gene": ["D", "B", "A", "C"]})
 CANDIDATES = pd.DataFrame({
@@ -32,12 +32,32 @@ def test_edges_of_the_prior_table_are_curated_even_if_their_sources_do_not_say_s
     assert code_edges(CANDIDATES, PANEL, prior).is_curated_E.tolist() == [False, True, True, True, False]
 
 
+def test_a_pair_is_curated_if_either_direction_is():
+    # A -> B and its reverse B -> A (curated) are candidates; of D -> A only the reverse is curated, and it is no candidate.
+    prior = pd.DataFrame({"regulator": ["A"], "target": ["D"]})
+    assert code_edges(CANDIDATES, PANEL).is_pair_curated_E.tolist() == [True, True, True, False, False]
+    assert code_edges(CANDIDATES, PANEL, prior).is_pair_curated_E.tolist() == [True, True, True, False, True]
+
+
+def test_prior_free_edges_of_an_undirected_reference_hold_no_reverse_of_a_curated_one():
+    edges = code_edges(CANDIDATES, PANEL)
+    truth = pd.DataFrame({"regulator": ["A"], "target": ["B"], "weight": [1.0]})
+    everything = pd.DataFrame({"reference": "string", "gene": list("ABCD")})
+    directed, undirected = build_references(edges, PAIRS[PAIRS["reference"] == "string"], everything, truth)
+    subsets = build_subsets(edges, np.zeros(4, dtype=bool))
+    chosen = {name: [select_edges(edges, one, name, mask).tolist() for one in (directed, undirected)] for name, mask in subsets.items()}
+    assert chosen["no_prior"] == [[True, False, False, True, True], [False, False, False, True, True]]
+    assert chosen["no_prior_source_not_hit"] == chosen["no_prior"]
+    assert chosen["all"] == [[True] * 5, [True] * 5]
+
+
 def test_undirected_reference_takes_both_directions_and_leaves_out_unknown_genes():
     edges = code_edges(CANDIDATES, PANEL)
     custom, string = sorted(build_references(edges, PAIRS, UNIVERSE), key=lambda one: one.name)
     assert string.is_positive_E.tolist() == [True, True, False, False, False]
     assert string.is_eligible_E.tolist() == [True, True, True, False, False]  # D is outside the universe: left out, no negative
     assert (string.num_pairs, string.num_pairs_in_candidates, string.is_directed) == (2, 1, False)
+    assert (string.num_genes_in_panel, custom.num_genes_in_panel) == (3, 2)
     assert custom.is_positive_E.tolist() == [False, False, False, True, False]
 
 

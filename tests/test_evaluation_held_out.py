@@ -79,6 +79,22 @@ def test_one_gene_and_no_tables():
     assert pearson_by_group(np.ones(1), np.ones(1), np.zeros(1, dtype=int), 2).tolist() == pytest.approx([np.nan, np.nan], nan_ok=True)
 
 
+def test_baselines_are_predictors_where_their_columns_are():
+    table = draw_table(6)
+    rng = np.random.default_rng(1)
+    table["target_ridge"], table["same_target_mean"] = rng.normal(size=(2, len(table)))
+    table.loc[table["perturbation"] == "drug2", "same_target_mean"] = np.nan
+    found = held_out_table({"drugs0": table}).set_index(["perturbation", "predictor"])
+    part = table[table["perturbation"] == "drug1"]
+    mean, observed, guess = (part[column].to_numpy() for column in ("training_mean", "observed", "target_ridge"))
+    assert found.loc[("drug1", "target_ridge"), "pearson"] == pytest.approx(np.corrcoef(guess, observed)[0, 1])
+    assert found.loc[("drug1", "target_ridge"), "pearson_centred"] == pytest.approx(np.corrcoef(guess - mean, observed - mean)[0, 1])
+    row = found.loc[("drug2", "same_target_mean")]
+    assert pd.isna(row["pearson"])
+    assert row["note"] == "no training perturbation shares a target"
+    assert found.loc[("drug1", "same_target_mean"), "note"] == ""
+
+
 @pytest.mark.parametrize(("change", "message"), [
     (lambda table: table.drop(columns="observed"), r"held-out table of fit7: expected columns perturbation, .*, found no observed"),
     (lambda table: pd.concat([table, table]), r"expected each gene once per perturbation, found duplicates"),

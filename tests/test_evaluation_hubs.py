@@ -95,3 +95,15 @@ def test_no_candidate_edges_have_no_hubs():
     assert found.empty
     assert (tests["num_hubs"] == 0).all()
     assert (tests["p_value"] == 1).all()
+
+
+def test_mask_and_best_null_stand_beside_every_ranking():
+    table, panel, score = draw_edges(6)
+    rng = np.random.default_rng(0)
+    names = ["causal", "edge_null0", "edge_null1"]
+    _, tests = hubs.hub_tables(code_edges(table, panel), panel, [Ranking(name=name, score_E=rng.random(len(score))) for name in names], 6)
+    for test, part in tests.groupby("test"):
+        hits = part.set_index("ranking")["hits"]
+        assert (part["mask_hits"] == hits["mask"]).all(), test
+        assert (part["edge_null_hits"] == max(hits["edge_null0"], hits["edge_null1"])).all()
+        assert part["label_null_hits"].isna().all()

@@ -58,6 +58,29 @@ def test_early_precision_is_the_mean_over_orders_within_ties(rows):
     assert value == pytest.approx(expected, abs=1e-12)
 
 
+def test_precision_at_any_number_is_the_mean_over_orders_within_ties():
+    runs = runs_of([3, 2, 2, 2, 1], [True, True, False, False, True])
+    assert [metrics.precision_at(runs, num) for num in (1, 2, 4, 5)] == pytest.approx([1, (1 + 1 / 3) / 2, 2 / 4, 3 / 5])
+    assert metrics.precision_at(runs, 6) is metrics.precision_at(runs, 0) is None
+
+
+@pytest.mark.parametrize(("_name", "seed", "num_levels"), CASES)
+def test_weights_of_edges_equal_scikit_learn(_name, seed, num_levels):
+    rng = np.random.default_rng(seed)
+    level, positive, weight = np.sort(rng.integers(0, num_levels, 300)), rng.random(300) < 0.3, rng.integers(0, 4, 300).astype(float)
+    runs = metrics.tie_runs(level, positive, weight)
+    assert metrics.auroc(runs) == pytest.approx(roc_auc_score(positive, -level, sample_weight=weight))
+    assert metrics.average_precision(runs) == pytest.approx(average_precision_score(positive, -level, sample_weight=weight))
+
+
+def test_the_better_direction_is_the_better_level_of_the_two():
+    edges = make_edges([0, 1, 0], [1, 0, 2], 3)
+    level, order = metrics.better_direction(np.array([2, 0, 1]), edges.reverse_E)
+    assert level.tolist() == [0, 0, 1]
+    assert order.tolist() == [0, 1, 2]
+    assert metrics.better_direction(np.zeros(0, dtype=int), np.zeros(0, dtype=int))[1].size == 0
+
+
 @pytest.mark.parametrize(("_name", "seed", "num_levels"), CASES)
 @pytest.mark.parametrize("end", ["source_E", "target_E"])
 def test_grouped_auroc_equals_a_double_loop(end, _name, seed, num_levels):

@@ -52,7 +52,14 @@ def test_is_null_tells_the_kind():
 def test_every_ranking_and_its_sign():
     weight = np.array([1.0, -2.0, 0.0, 0.5, -0.1])
     shift = mean_shift(EDGES, links_of(("d0", "A", -1)), draw_responses())
-    scores = {"label_null0": -weight, "edge_null10": weight, "edge_null2": weight, "causal_boot1": weight, "causal_prior": 2 * weight, "causal": weight}
+    scores = {
+        "label_null0": -weight,
+        "edge_null10": weight,
+        "edge_null2": weight,
+        "causal_boot1": weight,
+        "causal_prior": 2 * weight,
+        "causal": weight,
+    }
     rankings = build(scores, raw_correlation_E=np.array([0.1, -0.3, 0, 0, 0.2], dtype=np.float32), others=[shift],
                      evidence={"posterior": 3 * weight})  # fmt: skip
     assert list(rankings) == [

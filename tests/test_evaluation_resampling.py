@@ -32,6 +32,44 @@ def test_weighted_areas_equal_repeated_edges():
     assert auprc_B[0] == pytest.approx(average_precision_score(positive[row], -level[row]), abs=1e-12)
 
 
+@pytest.mark.parametrize("num_levels", [1, 6, 100_000])
+def test_edges_may_count_more_than_once(num_levels):
+    level, positive, target, weight_TB = draw(11, num_levels)
+    often = np.random.default_rng(4).choice([0.5, 1.0, 3.0], level.size)
+    auroc_B, auprc_B = resampling.weighted_auroc_auprc(level, positive, target, weight_TB, often)
+    for column, (auroc, auprc) in enumerate(zip(auroc_B, auprc_B, strict=True)):
+        weight = weight_TB[target, column] * often
+        assert auroc == pytest.approx(roc_auc_score(positive, -level, sample_weight=weight), abs=1e-12)
+        assert auprc == pytest.approx(average_precision_score(positive, -level, sample_weight=weight), abs=1e-12)
+
+
+@pytest.mark.parametrize("num_levels", [1, 6, 100_000])
+@pytest.mark.parametrize("num_groups", [1, 9, 300])
+def test_grouped_areas_are_means_over_groups_weighted_by_their_pairs(num_groups, num_levels):
+    level, positive, target, weight_TB = draw(12, num_levels)
+    group = np.random.default_rng(5).integers(0, num_groups, level.size)
+    order = np.lexsort((level, group))
+    level, positive, target, group = level[order], positive[order], target[order], group[order]
+    found_B = resampling.weighted_grouped_auroc(group, level, positive, target, weight_TB)
+    for column, found in enumerate(found_B):
+        weight, won, pairs = weight_TB[target, column].astype(float), 0.0, 0.0
+        for one in np.unique(group):
+            here = group == one
+            num = (weight * here * positive).sum() * (weight * here * ~positive).sum()
+            if num > 0:
+                pairs += num
+                won += num * roc_auc_score(positive[here], -level[here], sample_weight=weight[here])
+        assert found == pytest.approx(won / pairs if pairs else np.nan, nan_ok=True)
+
+
+def test_no_group_with_both_classes_has_no_value():
+    weight_TB = np.ones((3, 4), dtype=np.uint8)
+    place = np.arange(3)
+    assert np.isnan(resampling.weighted_grouped_auroc(place, place, place > 0, place, weight_TB)).all()
+    none = np.zeros(0, dtype=np.int64)
+    assert np.isnan(resampling.weighted_grouped_auroc(none, none, none.astype(bool), none, weight_TB)).all()
+
+
 def test_a_resampling_without_positives_has_no_value():
     # The only positive is at target 0, which the second column does not draw.
     auroc_B, auprc_B = resampling.weighted_auroc_auprc(

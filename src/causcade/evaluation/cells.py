@@ -5,7 +5,7 @@
 | auprc, auroc, lift | all edges of the subset; lift is AUPRC / prevalence | prevalence, 0.5, 1 |
 | same_source_auroc, same_target_auroc | only positives against negatives of the same source (target) | 0.5 |
 | degree_matched_auprc, degree_matched_auroc | against negatives of equal degrees (:mod:`causcade.evaluation.matching`) | 1 / 11, 0.5 |
-| better_direction_auprc, better_direction_auroc | undirected references: an edge takes the better score of its two directions | prevalence, 0.5 |
+| better_direction_auprc, better_direction_auroc | undirected references: each pair of genes once, with its better direction | prevalence, 0.5 |
 | early_precision, early_precision_ratio | precision among as many edges as there are positives; divided by the prevalence | prevalence, 1 |
 | top_precision | precision among the first `num_top` edges | prevalence |
 | direction_accuracy, sign_accuracy | directed references only | 0.5 |
@@ -45,16 +45,21 @@ class Field:
     reference: Reference
     subset: str
     class_E: npt.NDArray[np.int8]  # 0 where the edge does not take part, 1 negative, 2 positive
+    pair_class_E: npt.NDArray[np.int8]  # the same with each unordered pair once
     matched_E: FloatArray  # how often each edge counts among degree-matched ones
     num_edges: int
     num_positive: int
 
 
-def make_field(reference: Reference, subset: str, chosen_E: BoolArray, matched_E: FloatArray) -> Field:
-    """Code the edges that take part by their class."""
+def make_field(edges: CodedEdges, reference: Reference, subset: str, chosen_E: BoolArray, matched_E: FloatArray) -> Field:
+    """Code the edges that take part by their class. Of a pair with both directions, the one whose source comes first by name stands for it."""
     class_E = np.where(chosen_E, np.where(reference.is_positive_E, POSITIVE, NEGATIVE), 0).astype(np.int8)
+    place_G = np.argsort(np.argsort(np.asarray(edges.gene_G, dtype=str)))
+    row = np.flatnonzero((edges.reverse_E >= 0) & (place_G[edges.source_E] > place_G[edges.target_E]))
+    pair_class_E = class_E.copy()
+    pair_class_E[row[class_E[edges.reverse_E[row]] > 0]] = 0
     return Field(
-        reference=reference, subset=subset, class_E=class_E, matched_E=matched_E, num_edges=int(chosen_E.sum()),
+        reference=reference, subset=subset, class_E=class_E, pair_class_E=pair_class_E, matched_E=matched_E, num_edges=int(chosen_E.sum()),
         num_positive=int((class_E == POSITIVE).sum()),
     )  # fmt: skip
 
@@ -133,8 +138,8 @@ class Views:
 def view_edges(ranked: SortedEdges, field: Field) -> Views:
     """Filter a sorted ranking to the edges of a field."""
 
-    def view(order: _Order) -> _View:
-        class_E = field.class_E[order.row_E]
+    def view(order: _Order, classes_E: npt.NDArray[np.int8] = field.class_E) -> _View:
+        class_E = classes_E[order.row_E]
         mask_E = class_E > 0
         return _View(order=order.take(mask_E), is_positive_E=class_E[mask_E] == POSITIVE)
 
@@ -144,7 +149,7 @@ def view_edges(ranked: SortedEdges, field: Field) -> Views:
     matched = _View(order=plain.order.take(counts_E), is_positive_E=plain.is_positive_E[counts_E], often_E=often_E[counts_E])
     return Views(
         ranked=ranked, field=field, plain=plain, by_source=view(ranked.by_source), by_target=view(ranked.by_target), matched=matched,
-        better=None if field.reference.is_directed else view(ranked.better), runs=plain.runs,
+        better=None if field.reference.is_directed else view(ranked.better, field.pair_class_E), runs=plain.runs,
     )  # fmt: skip
 
 
@@ -194,6 +199,15 @@ def _matched(view: _View, field: Field, why: str) -> list[dict[str, Any]]:
     num_edges = view.is_positive_E.size
     size = {"num_positive": int(view.is_positive_E.sum()), "num_edges": num_edges, "prevalence": MATCHED_BASE_RATE if num_edges else None}
     return [one | size for one in rows]
+
+
+def _better(view: _View | None, field: Field, why: str) -> list[dict[str, Any]]:
+    if view is None:
+        return []
+    num_positive, num_pairs = int(view.is_positive_E.sum()), view.is_positive_E.size
+    share = num_positive / num_pairs if num_pairs else None
+    size = {"num_positive": num_positive, "num_edges": num_pairs, "prevalence": share}
+    return [row | size for row in _areas("better_direction_", view.runs, field, base_rate=share, note=why)]
 
 
 def _precisions(runs: metrics.TieRuns, field: Field, num_top: int, why: str) -> list[dict[str, Any]]:
@@ -251,8 +265,7 @@ def measure(views: Views, num_top: int) -> list[dict[str, Any]]:
     if len(runs.positive_R) == 1:
         others = _without_order(others)
     matched = _matched(views.matched, field, why)
-    better = [] if views.better is None else _areas("better_direction_", views.better.runs, field, base_rate=auprc["base_rate"], note=why)
-    return [auprc, others[0], *matched, auroc, *better, *others[1:], *signs]
+    return [auprc, others[0], *matched, auroc, *_better(views.better, field, why), *others[1:], *signs]
 
 
 def resample(views: Views, target_row_E: CodeArray, weight_TB: npt.NDArray[np.uint8], metric_names: Iterable[str]) -> dict[str, FloatArray]:

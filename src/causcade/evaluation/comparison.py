@@ -57,7 +57,7 @@ def _fields(edges: CodedEdges, references: Sequence[Reference], subsets: Mapping
         for subset, in_subset_E in subsets.items():
             chosen_E = select_edges(edges, reference, subset, in_subset_E)
             matched_E = match_negatives(stratum_E, key_E, reference.is_positive_E, chosen_E)
-            found.append(make_field(reference, subset, chosen_E, matched_E))
+            found.append(make_field(edges, reference, subset, chosen_E, matched_E))
     return found
 
 

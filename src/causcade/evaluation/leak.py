@@ -97,7 +97,8 @@ def leak_table(
         pairs = pairs.assign(key=_pair_keys(pairs["gene_a"], pairs["gene_b"], universe)).query("key >= 0")
         priors = prior_edges.assign(key=_pair_keys(prior_edges["regulator"], prior_edges["target"], universe), sources=sources).query("key >= 0")
         for name in (ANY_PRIOR, *names):
-            of_prior = priors if name == ANY_PRIOR else priors[priors["sources"].str.split(";").map(lambda found, name=name: name in found)]
+            is_listed = np.array([name == ANY_PRIOR or name in text.split(";") for text in priors["sources"]], dtype=bool)
+            of_prior = priors[is_listed]
             row = {"reference": reference.name, "prior": name, **_audit(pairs, of_prior, len(universe))}
             if name == ANY_PRIOR:
                 num = int(reference.is_positive_E.sum())

@@ -7,7 +7,8 @@ All global metrics come from runs of equal scores (:class:`TieRuns`): the number
 * lift: AUPRC / prevalence.
 * Precision among the best n edges, a run cut in two counting by its mean. Early precision takes n = number of positives; divided by the prevalence,
   which is what a random order gives, it is the early precision ratio (BEELINE, DOI 10.1038/s41592-019-0690-6).
-* Better direction: each edge takes the better of its own score and that of its reverse, if that is a candidate. For references without direction.
+* Better direction: each pair of genes counts once, with the better of the scores of its two directions, if both are candidates. For references
+  without direction.
 * Same-source AUROC: share of correctly ordered (positive, negative) pairs among the pairs that share their source. This is the mean of the AUROCs
   within each source, weighted by its number of pairs; a source needs at least one positive and one negative. Same-target AUROC likewise.
 * Direction accuracy: among true edges whose reverse is a candidate of the same subset and not true, the share with score(edge) > score(reverse), ties
