@@ -71,6 +71,14 @@ def test_previous_symbols_become_approved_ones_and_unknown_names_stay(resolver):
     assert rows(table) == [("Drug", "TP53", -1, "table"), ("MLL", "KMT2A", -1, "name"), ("Novel", "Novel", -1, "name")]
 
 
+def test_ambiguous_names_are_told_and_left_alone(caplog):
+    table = pd.DataFrame({"identifier": ["TRAP", "TRAP"], "namespace": "alias", "gene": ["ACP5", "TRAPPC2"], "gene_id": ["E1", "E2"]})
+    override = pd.DataFrame({"perturbation": ["A"], "target": ["TRAP"], "sign": [0]})
+    found = build_targets(labels(A="drug"), DRUGS, override, resolver=Resolver.from_table(table))
+    assert rows(found) == [("A", "TRAP", 0, "table")]
+    assert "1 names stand for several genes and are left as they are: TRAP" in caplog.text
+
+
 def test_without_a_resolver_ids_lose_their_version_and_nothing_else():
     override = pd.DataFrame({"perturbation": ["A", "B", "B"], "target": ["ENSG00000141510.18", "AC008770.3", "p53"], "sign": [0, 0, 0]})
     table = build_targets(labels(A="drug", B="drug"), DRUGS, override)

@@ -103,6 +103,9 @@ def _resolved(table: pd.DataFrame, resolver: Resolver | None) -> pd.DataFrame:
     if resolver is None or table.empty:
         return table.assign(target=without_version(table["target"].to_numpy()).to_numpy())
     names = resolver.resolve(table["target"].tolist())
+    ambiguous = sorted(set(names.loc[names["status"] == "ambiguous", "identifier"]))
+    if ambiguous:
+        logger.warning("targets: %d names stand for several genes and are left as they are: %s", len(ambiguous), ", ".join(ambiguous[:10]))
     return table.assign(target=names["gene"].where(names["gene"].notna(), names["identifier"]).to_numpy())
 
 
