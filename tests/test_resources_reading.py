@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from causcade.errors import ResourceError
-from causcade.resources.reading import read_delimited, read_lines, read_text
+from causcade.resources.reading import first_line, iter_blocks, read_delimited, read_lines, read_text
 
 TEXT = "a\tb\nNA\t1-2\n"
 
@@ -90,3 +90,45 @@ def test_without_header_longer_lines_are_told(tmp_path):
     (tmp_path / "file").write_text("1\t2\n1\t2\t3\n")
     with pytest.raises(ResourceError, match=r"expected 2 columns in every line \(a, b\), found lines of other lengths"):
         read_delimited(tmp_path / "file", "trrust", separator="\t", expected=["a", "b"], remedy="Do.", header=False)
+
+
+def test_optional_columns_do_not_stand_in_for_missing_ones(tmp_path):
+    (tmp_path / "file").write_text("a\tx\ty\n1\t2\t3\n")
+    with pytest.raises(ResourceError, match=r"expected the columns a, b, found a, x, y \(missing: b\)"):
+        read_delimited(tmp_path / "file", "trrust", separator="\t", expected=["a", "b"], optional=["x", "y"], remedy="Use another.")
+
+
+def test_a_table_without_header_has_as_many_fields_as_expected(tmp_path):
+    (tmp_path / "file").write_text("1\t2\t3\n")
+    with pytest.raises(ResourceError, match=r"expected the columns a, b, found 3 field\(s\) in the first line"):
+        read_delimited(tmp_path / "file", "trrust", separator="\t", expected=["a", "b"], header=False, remedy="Use another.")
+
+
+PACKINGS = [str.encode, lambda text: gzip.compress(text.encode()), lambda text: zipped({"x": text})]
+
+
+@pytest.mark.parametrize("pack", PACKINGS)
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 10])
+def test_blocks_of_any_size_give_the_same_rows(tmp_path, pack, num_rows):
+    (tmp_path / "file").write_bytes(pack("NA\t1\r\nB\t\r\nC\t3\r\n"))
+    blocks = list(iter_blocks(tmp_path / "file", "humap", columns=["a", "b"], separator="\t", num_rows=num_rows))
+    assert [len(block) for block in blocks] == [min(num_rows, 3 - start) for start in range(0, 3, num_rows)]
+    assert [row for block in blocks for row in block.to_numpy().tolist()] == [["NA", "1"], ["B", ""], ["C", "3"]]
+    assert first_line(tmp_path / "file", "humap") == "NA\t1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "found an empty file"),
+        (b"a\t1\t2\n", r"expected 2 fields in every line \(a, b\), found 3 in the first line"),
+        (b"a\t1\nb\t2\t3\n", r"expected 2 fields in every line \(a, b\), found another form"),
+        (gzip.compress(b"a\t1\n" * 1_000)[:-20], "truncated or damaged"),
+    ],
+)
+def test_damaged_blocks_are_told(tmp_path, content, message):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ResourceError, match=message):
+        list(iter_blocks(tmp_path / "file", "humap", columns=["a", "b"], separator="\t", num_rows=100))
+    with pytest.raises(ResourceError, match=r"nothing: expected the file of resource `humap`, found none"):
+        first_line(tmp_path / "nothing", "humap")

@@ -152,6 +152,10 @@ def iter_blocks(path: ResourcePath, name: str, *, columns: Sequence[str], separa
     """
     import pandas as pd
 
+    found = first_line(path, name).split(separator)
+    expected = f"{len(columns)} fields in every line ({', '.join(columns)})"
+    if len(found) > len(columns):  # the parser would drop what goes beyond
+        raise ResourceError(f"{path}: expected {expected}, found {len(found)} in the first line. {fetch_again(name)}")
     options = {"sep": separator, "names": list(columns), "header": None, "dtype": str, "keep_default_na": False, "na_filter": False}
     try:
         with _opened(path, name) as handle:
@@ -162,7 +166,6 @@ def iter_blocks(path: ResourcePath, name: str, *, columns: Sequence[str], separa
         if num_read == 0:
             raise ResourceError(f"{path}: expected the content of resource `{name}`, found an empty file. {fetch_again(name)}")
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        expected = f"{len(columns)} fields in every line ({', '.join(columns)})"
         raise ResourceError(f"{path}: expected {expected}, found another form ({str(error).strip()}). {fetch_again(name)}") from None
 
 
