@@ -167,6 +167,13 @@ def test_manifest_tells_where_a_file_came_from(simulated):
     assert entry["unit"] == "set members"
 
 
+def test_manifest_tells_the_settings_of_a_resource(simulated):
+    manifest = build_resources(simulated, SETTINGS).manifest
+    assert manifest["dorothea"]["settings"] == {"dorothea_levels": ["A", "B", "C"]}
+    assert manifest["reactome"]["settings"] == {"reactome_pathways": "all", "reactome_max_genes": 100}
+    assert "settings" not in manifest["tfs"]
+
+
 def test_a_gene_is_in_a_set_once(tmp_path):
     (tmp_path / "tfs").write_text("B\nA\nB\n")
     tables = build_resources({"tfs": ResourceFile(path=tmp_path / "tfs")}, SETTINGS)

@@ -40,6 +40,14 @@ __all__ = ["ResourceFile", "ResourceTables", "build_resources", "target_rows", "
 IDENTIFIER_DTYPES = dict.fromkeys(("identifier", "namespace", "gene", "gene_id"), "object")
 UNIVERSE_DTYPES = {"reference": "object", "gene": "object"}
 SET_DTYPES = {"collection": "object", "gene_set": "object", "gene": "object"}
+SETTINGS_OF = {
+    "dorothea": ["dorothea_levels"],
+    "string": ["string_min_score"],
+    "humap": ["humap_max_confidence", "humap_min_probability"],
+    "humap3": ["humap3_max_confidence", "humap_min_probability"],
+    "reactome": ["reactome_pathways", "reactome_max_genes"],
+}
+"""Settings that decide what is taken of a resource, for the manifest."""
 TARGET_DTYPES = {"perturbation": "object", "target": "object", "sign": "int8", "source": "object"}
 
 
@@ -218,7 +226,9 @@ def build_resources(sources: Mapping[str, ResourceFile], settings: ResourcesConf
         targets, accounts["drug_targets"] = target_rows(sources["drug_targets"].path, resolver)
     for name, account in accounts.items():
         _check_known(name, sources[name].path, account)
+    settings_used = settings.model_dump(mode="json")
     for name, entry in manifest.items():
+        entry |= {"settings": {key: settings_used[key] for key in SETTINGS_OF[name]}} if name in SETTINGS_OF else {}
         entry |= accounts.get(name, {}) | {"identifiers": AS_GIVEN if resolver is None else "hgnc"}
     return ResourceTables(
         identifiers=identifiers,
