@@ -22,7 +22,7 @@ FITS = ["main", "noprior", "edgenull0", "edgenull1", "labelnull0", "labelnull1",
 RANKINGS = ["causal", "causal_prior", "mean_shift", "coexpression", "raw_coexpression", "partner_rank", "prior", "listed_target",
             "edge_null0", "edge_null1", "label_null0", "label_null1"]  # fmt: skip
 SUBSETS = ["all", "no_prior", "no_prior_source_hit", "no_prior_source_not_hit"]
-METRICS = ["auroc", "auprc", "lift", "early_precision", "same_source_auroc", "direction_accuracy", "sign_accuracy"]
+METRICS = ["auprc", "same_source_auroc", "degree_matched_auprc", "auroc", "lift", "early_precision", "direction_accuracy", "sign_accuracy"]
 REFERENCES = ["truth", "string", "complexportal", "humap", "reactome"]
 
 
@@ -226,23 +226,33 @@ class Maker:
                         if metric == "sign_accuracy" and reference != "truth":
                             value = np.nan
                         interval = (value * 0.95, value * 1.05) if metric in ("auroc", "auprc", "lift") else (np.nan, np.nan)
-                        scores.append(
-                            (reference, ranking, subset, metric, value, *interval, 120, 4000, 0.03, "not defined here" if np.isnan(value) else "")
-                        )
+                        note = "not defined here" if np.isnan(value) else ""
+                        scores.append((reference, ranking, subset, metric, value, *interval, 120, 4000, 0.03, 0.5, note))
                     power = np.log(max(level, 0.1)) / np.log(0.5)
                     curves += [(reference, ranking, subset, "roc", a, a**power) for a in grid]
                     curves += [(reference, ranking, subset, "pr", a, 0.03 + level * (1 - a) ** 2) for a in grid]
-                gains += [(reference, subset, metric, 0.8, 0.5, 0.55, 0.7, 0.72, 0.3, 0.1) for metric in METRICS[:5]]
-        columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence", "note"]
+                gains += [(reference, subset, metric, 0.8, 0.5, 0.55, 0.7, 0.72, 0.3, 0.1, 0.21, 0.39) for metric in METRICS[:5]]
+        columns = ["reference", "ranking", "subset", "metric", "value", "low", "high", "num_positive", "num_edges", "prevalence", "base_rate", "note"]
         files.write_parquet(self.folder / "evaluation/metrics.parquet", pd.DataFrame(scores, columns=columns))
         columns = ["reference", "ranking", "subset", "curve", "x", "y"]
         files.write_parquet(self.folder / "evaluation/curves.parquet", pd.DataFrame(curves, columns=columns))
         columns = ["reference", "subset", "metric", "value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max",
-                   "gain_over_edge_null", "gain_over_label_null"]  # fmt: skip
+                   "gain_over_edge_null", "gain_over_label_null", "gain_over_edge_null_low", "gain_over_edge_null_high"]  # fmt: skip
         files.write_parquet(self.folder / "evaluation/gains.parquet", pd.DataFrame(gains, columns=columns))
+        spread = [(reference, subset, "auprc", 0.21, 4, 0.02, 0.15, 0.27, "") for reference in REFERENCES for subset in SUBSETS]
+        columns = ["reference", "subset", "metric", "value", "num_fits", "sd", "low", "high", "note"]
+        files.write_parquet(self.folder / "evaluation/drug_bootstrap.parquet", pd.DataFrame(spread, columns=columns))
+        self.leak()
         self.hubs()
         self.held_out()
         self.summary()
+
+    def leak(self) -> None:
+        rows = [(reference, prior, 5000, 800, 120, 0.024, 8.5, 14.1, 0.17 if prior == "any" else np.nan, np.nan, "the reference gives no literature")
+                for reference in REFERENCES[1:] for prior in ("any", "collectri", "trrust")]  # fmt: skip
+        columns = ["reference", "prior", "num_reference_pairs", "num_prior_pairs", "num_common_pairs", "share_of_reference", "expected",
+                   "enrichment", "share_of_positives", "num_common_literature", "note"]  # fmt: skip
+        files.write_parquet(self.folder / "evaluation/leak.parquet", pd.DataFrame(rows, columns=columns))
 
     def summary(self) -> None:
         opponents = ["edge_null", "label_null", "coexpression", "mean_shift", "listed_target"]
@@ -304,7 +314,14 @@ class Maker:
     def held_out(self) -> None:
         rows = []
         for number, drug in enumerate(self.drugs):
-            for predictor, level in {"causal": 0.48, "training_mean": 0.4, "causal_plus_training_mean": 0.53, "zero": np.nan}.items():
+            for predictor, level in {
+                "causal": 0.48,
+                "training_mean": 0.4,
+                "causal_plus_training_mean": 0.53,
+                "same_target_mean": 0.45,
+                "target_ridge": 0.5,
+                "zero": np.nan,
+            }.items():
                 rows.append((f"drugs{number % 2}", drug, predictor, level + 0.01 * number, level / 2, len(self.genes)))
         columns = ["fit", "perturbation", "predictor", "pearson", "pearson_centred", "num_genes"]
         files.write_parquet(self.folder / "evaluation/held_out.parquet", pd.DataFrame(rows, columns=columns))

@@ -185,7 +185,7 @@ def test_edges_that_none_hits_are_said_to_be_better_only_above_coexpression_and_
     words = shift(copy).text("summary")
     assert "the causal ranking is better than coexpression: AUROC" in words
     assert "Do not trust the rank" not in words
-    assert "a small difference means nothing" in words
+    assert "a difference within them means nothing" in words
     words = shift(copy, auroc__edge_null1=0.99).text("summary")
     assert "The best null reaches AUROC 0.990" in words
     assert "Do not trust the rank of such an edge." in words
@@ -313,6 +313,27 @@ def test_scores_stand_beside_their_nulls(run: Path, page: Page) -> None:
     ].iloc[0]
     assert data["scores"]["string"]["no_prior"]["rankings"]["edge_null0"]["auprc"] == pytest.approx([row["value"], row["low"], row["high"]], rel=1e-3)
     assert data["scores"]["string"]["no_prior"]["rankings"]["causal"]["sign_accuracy"] == [None, None, None, "not defined here"]
+
+
+def test_gains_and_spread_over_perturbations_have_intervals(page: Page) -> None:
+    data = page.data["evaluation"]
+    gain = next(row for row in data["gains"] if row["reference"] == "string" and row["subset"] == "no_prior" and row["metric"] == "auprc")
+    assert (gain["gain_over_edge_null"], gain["gain_over_edge_null_low"], gain["gain_over_edge_null_high"]) == (0.3, 0.21, 0.39)
+    spread = next(row for row in data["drugs"] if row["reference"] == "string" and row["subset"] == "no_prior")
+    assert (spread["low"], spread["high"], spread["num_fits"]) == (0.15, 0.27, 4)
+    assert data["scores"]["string"]["no_prior"]["base_rate"]["same_source_auroc"] == 0.5
+
+
+def test_leaks_and_simple_predictions_are_shown(page: Page) -> None:
+    words = page.text("evaluation")
+    assert "STRING physical links all priors together" in words
+    assert "mean of perturbations that share a target" in words
+    assert "ridge regression on the targets" in words
+    assert "What the curated databases already know" in words
+
+
+def test_metrics_that_lead_come_first(page: Page) -> None:
+    assert [name for name, _ in page.data["evaluation"]["metrics"]][:3] == ["auprc", "same_source_auroc", "degree_matched_auprc"]
 
 
 def test_sign_agreement_is_counted_over_signed_curated_edges(run: Path, page: Page) -> None:

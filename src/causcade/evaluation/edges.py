@@ -36,7 +36,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 NO_PRIOR = "no_prior"
 SUBSETS = (NO_PRIOR, "no_prior_source_hit", "no_prior_source_not_hit", "all")  # the prior-free edges lead every table
-REFERENCE_ORDER = ("truth", "string", "complexportal", "humap", "reactome")
+REFERENCE_ORDER = ("truth", "string", "complexportal", "humap", "humap3", "reactome")
 COEXPRESSION_SOURCE = "coexpression"
 
 

@@ -27,10 +27,20 @@ RANKING_COLOURS = {
     "listed_target": 6,
     "mean_shift": 2,
     "mask": 0,
+    "ridge": 6,
     "edge_null": 0,
     "label_null": 0,
 }
-DASHED = {"edgenull": "2 3", "labelnull": "7 4", "edge_null": "2 3", "label_null": "7 4", "partner_rank": "7 4", "raw_coexpression": "4 3"}
+DASHED = {
+    "edgenull": "2 3",
+    "labelnull": "7 4",
+    "edge_null": "2 3",
+    "label_null": "7 4",
+    "partner_rank": "7 4",
+    "mask": "4 3",
+    "ridge": "4 3",
+    "raw_coexpression": "4 3",
+}
 
 
 def family_style(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far to believe the network: section 8 (references, truth, nulls, hubs, held-out predictions)."""
+"""How far to believe the network: section 8 (references, truth, nulls, leak audit, held-out predictions)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pandas as pd
 from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, known, rounded
 
-__all__ = ["METRIC_WORDS", "RANKING_WORDS", "REFERENCE_WORDS", "evaluation", "held_out", "not_hit"]
+__all__ = ["METRIC_WORDS", "RANKING_WORDS", "REFERENCE_WORDS", "evaluation", "held_out", "leak", "not_hit"]
 
 REFERENCE_WORDS = {
     "truth": "planted truth of the simulation",
     "string": "STRING physical links",
     "complexportal": "Complex Portal",
     "humap": "hu.MAP 2.0",
+    "humap3": "hu.MAP 3.0",
     "reactome": "Reactome",
 }
 SUBSET_WORDS = {
@@ -25,11 +26,17 @@ SUBSET_WORDS = {
     "all": "all candidate edges (curated ones too)",
 }
 METRIC_WORDS = {
-    "auroc": "AUROC",
     "auprc": "AUPRC",
+    "same_source_auroc": "Same-source AUROC",
+    "degree_matched_auprc": "Degree-matched AUPRC",
+    "degree_matched_auroc": "Degree-matched AUROC",
+    "auroc": "AUROC",
+    "better_direction_auprc": "Better-direction AUPRC",
+    "better_direction_auroc": "Better-direction AUROC",
     "lift": "Lift",
     "early_precision": "Early precision",
-    "same_source_auroc": "Same-source AUROC",
+    "early_precision_ratio": "Early precision ratio",
+    "top_precision": "Precision of the top",
     "same_target_auroc": "Same-target AUROC",
     "direction_accuracy": "Direction",
     "sign_accuracy": "Sign",
@@ -42,9 +49,20 @@ RANKING_WORDS = {
     "raw_coexpression": "|raw correlation|",
     "partner_rank": "rank among coexpression partners",
     "prior": "curated confidence alone, no data",
+    "mask": "popular genes: number of candidate edges of both, no data",
+    "ridge": "ridge regression between perturbations, no labels",
     "listed_target": "regulator is a listed target, no data",
     "edge_null": "responses permuted gene by gene",
     "label_null": "perturbation labels permuted",
+}
+PREDICTOR_WORDS = {
+    "causal": "network alone",
+    "causal_plus_training_mean": "network + training mean",
+    "training_mean": "mean of the training perturbations",
+    "same_target_mean": "mean of perturbations that share a target",
+    "target_ridge": "ridge regression on the targets",
+    "other_lines": "same perturbation in other lines",
+    "zero": "no response at all",
 }
 NOT_HIT_METRICS = ["auroc", "auprc"]
 RANKING_ORDER = list(RANKING_WORDS)
@@ -81,6 +99,7 @@ def evaluation(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | N
         "scores": _scores(metrics),
         "curves": _curves(artifacts),
         "gains": _gains(artifacts),
+        "drugs": _drugs(artifacts),
     }
     return {"references": references, "absent": [name for name in REFERENCE_WORDS if name not in references], "num_rankings": len(rankings)}
 
@@ -94,6 +113,9 @@ def _scores(metrics: pd.DataFrame) -> dict[str, Any]:
         whole = part[part["metric"] == "auroc"]
         first = (whole if len(whole) else part).iloc[0]
         entry["num_positive"], entry["num_edges"], entry["prevalence"] = rounded([first["num_positive"], first["num_edges"], first["prevalence"]], 6)
+        if "base_rate" in part:
+            base = part.drop_duplicates("metric")
+            entry["base_rate"] = dict(zip(base["metric"], rounded(base["base_rate"]), strict=True))
         for row in part.itertuples(index=False):
             note = [row.note] if row.note else []
             entry["rankings"].setdefault(row.ranking, {})[row.metric] = [*rounded([row.value, row.low, row.high]), *note]
@@ -115,19 +137,50 @@ def _curves(artifacts: Artifacts) -> dict[str, Any]:
 
 def _gains(artifacts: Artifacts) -> list[dict[str, Any]]:
     numbers = ["value", "edge_null_mean", "edge_null_max", "label_null_mean", "label_null_max", "gain_over_edge_null", "gain_over_label_null"]
-    found = artifacts.table("evaluation/gains.parquet", ["reference", "subset", "metric", *numbers])
+    found = artifacts.table("evaluation/gains.parquet", ["reference", "subset", "metric", *numbers], every=True)
     if found is None:
         return []
+    numbers += [name for name in found.columns if name.endswith(("_null_low", "_null_high"))]
     shown = {name: known(found[name]) for name in ("reference", "subset", "metric")}
     values = {name: rounded(found[name]) for name in numbers}
     return [{**{name: shown[name][row] for name in shown}, **{name: values[name][row] for name in numbers}} for row in range(len(found))]
 
 
+def _drugs(artifacts: Artifacts) -> list[dict[str, Any]]:
+    """How much the network's scores vary over resampled perturbations; rows without a spread are left out."""
+    numbers = ["value", "num_fits", "sd", "low", "high"]
+    found = artifacts.table("evaluation/drug_bootstrap.parquet", ["reference", "subset", "metric", *numbers])
+    if found is None:
+        return []
+    found = found[found["sd"].notna()]
+    values = {name: rounded(found[name]) for name in numbers}
+    keys = found[["reference", "subset", "metric"]].astype(str).to_dict("records")
+    return [{**key, **{name: values[name][row] for name in numbers}} for row, key in enumerate(keys)]
+
+
+def leak(artifacts: Artifacts) -> list[dict[str, Any]] | None:
+    """How much the curated priors already know of each reference: one row per reference and prior; None without references."""
+    numbers = ["num_reference_pairs", "num_prior_pairs", "num_common_pairs", "share_of_reference", "expected", "enrichment",
+               "share_of_positives", "num_common_literature"]  # fmt: skip
+    found = artifacts.table("evaluation/leak.parquet", ["reference", "prior", *numbers, "note"])
+    if found is None or not len(found):
+        return None
+    order = _ordered(set(found["reference"].astype(str)), list(REFERENCE_WORDS))
+    rows = []
+    for name in order:
+        part = found[found["reference"] == name]
+        values = {column: rounded(part[column]) for column in numbers}
+        for row, prior in enumerate(part["prior"].astype(str)):
+            words = "all priors together" if prior == "any" else prior
+            rows.append({"reference": REFERENCE_WORDS.get(name, name), "prior": words, **{column: values[column][row] for column in numbers}})
+    return rows
+
+
 def not_hit(artifacts: Artifacts) -> dict[str, Any] | None:
     """How the edges fare whose regulator no perturbation hits: causal ranking, coexpression and the best null, on each reference.
 
-    The first reference that can judge them leads. The causal ranking counts as better only if it is so in AUROC and in AUPRC; this subset has no
-    intervals. None where nothing can judge them.
+    The first reference that can judge them leads. The causal ranking counts as better only if it is so in AUROC and in AUPRC. None where nothing can
+    judge them.
     """
     metrics = artifacts.table("evaluation/metrics.parquet", ["reference", "ranking", "subset", "metric", "value"])
     if metrics is None:
@@ -156,16 +209,21 @@ def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, An
     found = found.assign(family=["cell line" if str(fit).startswith("line_") else "perturbations" for fit in found["fit"]])
     rows = []
     for (family, predictor), part in found.groupby(["family", "predictor"], sort=True, observed=True):
-        row: dict[str, Any] = {"family": str(family), "predictor": str(predictor).replace("_", " "), "num": len(part)}
+        row: dict[str, Any] = {"family": str(family), "predictor": str(predictor), "num": int(part["pearson"].notna().sum())}
         for name in ("pearson", "pearson_centred"):
             row[name] = rounded(part[name].quantile([0.5, 0.25, 0.75])) if part[name].notna().any() else [None, None, None]
         rows.append(row)
+    order = list(PREDICTOR_WORDS)
+    rows.sort(key=lambda row: (row["family"], order.index(row["predictor"]) if row["predictor"] in order else len(order)))
+    for row in rows:
+        row["is_network"] = row["predictor"].startswith("causal")
+        row["predictor"] = PREDICTOR_WORDS.get(row["predictor"], row["predictor"].replace("_", " "))
     is_alone = found["family"].nunique() == 1
     items = [
         {
             "name": row["predictor"] if is_alone else f"{row['predictor']} ({row['family']})",
             **dict(zip(("value", "low", "high"), row["pearson"], strict=True)),
-            "colour": 1 if row["predictor"].startswith("causal") else 0,
+            "colour": 1 if row["is_network"] else 0,
         }
         for row in rows
     ]

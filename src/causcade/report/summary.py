@@ -20,8 +20,8 @@ OPPONENT_WORDS = {
     "mean_shift": "mean shift",
     "listed_target": "list of targets alone",
 }
-LEAD_METRICS = ("auprc", "lift", "same_source_auroc", "auroc")
-LEAD_RANKINGS = ("causal", "mean_shift", "coexpression", "listed_target", "edge_null", "label_null")
+LEAD_METRICS = ("auprc", "same_source_auroc", "degree_matched_auprc", "lift", "auroc")
+LEAD_RANKINGS = ("causal", "mean_shift", "ridge", "coexpression", "prior", "mask", "listed_target", "edge_null", "label_null")
 
 
 def mark(answer: Any) -> str:

@@ -1,5 +1,5 @@
 // Scores of every ranking on the chosen reference and subset of edges: intervals, curves, table, gains over the nulls.
-const SUMMARY_METRICS = ["auprc", "lift", "same_source_auroc", "auroc", "early_precision", "direction_accuracy", "sign_accuracy"];
+const SUMMARY_METRICS = ["auprc", "same_source_auroc", "degree_matched_auprc", "auroc", "better_direction_auprc", "lift", "early_precision", "early_precision_ratio", "direction_accuracy", "sign_accuracy"];
 const CHANCE = { auroc: 0.5, same_source_auroc: 0.5, same_target_auroc: 0.5, direction_accuracy: 0.5, sign_accuracy: 0.5, lift: 1 };
 
 function startEvaluation() {
@@ -21,11 +21,12 @@ function startEvaluation() {
   function forest() {
     const entry = current();
     const m = metric.value;
-    const chance = m === "auprc" || m === "early_precision" ? entry.prevalence : CHANCE[m];
+    const base = (entry.base_rate || {})[m];
+    const chance = base !== undefined ? base : m === "auprc" || m === "early_precision" ? entry.prevalence : CHANCE[m];
     const items = ev.order.map((name) => { const [value, low, high] = score(name, m); return { name: name.replaceAll("_", " "), value, low, high, colour: colourOf(name), note: ev.rankings[name].words }; });
     const host = clear(byId("eval-forest"));
     if (items.every((i) => i.value === null)) host.append(el("p", { class: "absent" }, `${words[m]} is not defined here.`));
-    else draw(host, { kind: "forest", title: `${words[m]} on ${reference.value}`, x: words[m], items, marks: chance === undefined || chance === null ? [] : [{ x: chance, label: `random order: ${fmt(chance)}` }], tight: m !== "auprc" && m !== "lift" && m !== "early_precision" });
+    else draw(host, { kind: "forest", title: `${words[m]} on ${reference.value}`, x: words[m], items, marks: chance === undefined || chance === null ? [] : [{ x: chance, label: `random order: ${fmt(chance)}` }], tight: m.endsWith("auroc") || m.endsWith("accuracy") });
   }
 
   function curves(kind, id, x, y) {
@@ -39,11 +40,13 @@ function startEvaluation() {
   }
 
   function table() {
-    const heads = ["Ranking", "What it is", ...metrics.map((m) => words[m])];
     const shown = ev.order.filter((name) => current().rankings[name]);
+    // The table holds what leads, as far as this reference has it; every metric is in the download and in the first figure.
+    const columns = SUMMARY_METRICS.filter((m) => shown.some((name) => current().rankings[name][m]));
+    const heads = ["Ranking", "What it is", ...columns.map((m) => words[m])];
     const interval = ([value, low, high, note]) => el("span", { title: note || null }, [fmt(value), low === null ? null : el("span", { class: "ci" }, ` [${fmt(low)}, ${fmt(high)}]`)]);
-    const rows = shown.map((name) => [el("span", {}, [name.replaceAll("_", " "), ev.rankings[name].is_null ? el("span", { class: "tag" }, "null") : null]), ev.rankings[name].words, ...metrics.map((m) => interval(score(name, m)))]);
-    const num = metrics.map((_, i) => i + 2);
+    const rows = shown.map((name) => [el("span", {}, [name.replaceAll("_", " "), ev.rankings[name].is_null ? el("span", { class: "tag" }, "null") : null]), ev.rankings[name].words, ...columns.map((m) => interval(score(name, m)))]);
+    const num = columns.map((_, i) => i + 2);
     clear(byId("eval-table")).append(plainTable("Scores of every ranking", heads, rows, { num, wrap: [1], rowClass: (r) => (ev.rankings[shown[r]].is_null ? "null" : shown[r] === "causal" ? "first" : null) }));
     const plain = () => [["reference", "subset", "ranking", ...metrics.flatMap((m) => [m, m + "_low", m + "_high"])]].concat(shown.map((name) => [reference.value, subset.value, name, ...metrics.flatMap((m) => score(name, m).slice(0, 3))]));
     byId("eval-table").append(el("div", { class: "chart-tools" }, downloadButton("Numbers (TSV)", "scores.tsv", plain)));
@@ -54,8 +57,18 @@ function startEvaluation() {
     const rows = ev.gains.filter((g) => g.reference === reference.value && g.subset === subset.value);
     if (!rows.length) { host.append(el("p", { class: "absent" }, "No gains were computed for this choice: the run has no null fits, or the subset is empty.")); return; }
     const heads = ["Metric", "Causal", "Edge null, mean (max)", "Label null, mean (max)", "Gain over edge null", "Gain over label null"];
-    const cells = rows.map((g) => [words[g.metric] || g.metric, fmt(g.value), `${fmt(g.edge_null_mean)} (${fmt(g.edge_null_max)})`, `${fmt(g.label_null_mean)} (${fmt(g.label_null_max)})`, signed(g.gain_over_edge_null), signed(g.gain_over_label_null)]);
+    const gain = (g, kind) => el("span", {}, [signed(g[`gain_over_${kind}_null`]), typeof g[`gain_over_${kind}_null_low`] === "number" ? el("span", { class: "ci" }, ` [${signed(g[`gain_over_${kind}_null_low`])}, ${signed(g[`gain_over_${kind}_null_high`])}]`) : null]);
+    const cells = rows.map((g) => [words[g.metric] || g.metric, fmt(g.value), `${fmt(g.edge_null_mean)} (${fmt(g.edge_null_max)})`, `${fmt(g.label_null_mean)} (${fmt(g.label_null_max)})`, gain(g, "edge"), gain(g, "label")]);
     host.append(plainTable("Gain over the nulls", heads, cells, { num: [1, 2, 3, 4, 5] }));
+  }
+
+  function drugs() {
+    const host = clear(byId("eval-drugs"));
+    const rows = (ev.drugs || []).filter((d) => d.reference === reference.value && d.subset === subset.value);
+    if (!rows.length) { host.append(el("p", { class: "absent" }, "Not known for this choice: it takes at least two fits on resampled perturbations (causal.bootstraps)."));  return; }
+    const over = (m) => { const [, low, high] = score("causal", m); return low === null ? "–" : `${fmt(low)} to ${fmt(high)}`; };
+    const cells = rows.map((d) => [words[d.metric] || d.metric, fmt(d.value), over(d.metric), `${fmt(d.low)} to ${fmt(d.high)}`, fmt(d.num_fits)]);
+    host.append(plainTable("Uncertainty over genes and over perturbations", ["Metric", "Causal", "95 % over genes", "95 % over perturbations", "Fits"], cells, { num: [1, 2, 3, 4] }));
   }
 
   function redraw() {
@@ -68,6 +81,7 @@ function startEvaluation() {
     curves("pr", "eval-pr", "recall", "precision");
     table();
     gains();
+    drugs();
   }
   reference.addEventListener("change", () => { const wanted = subset.value; options(subset, ev.subsets.filter(([name]) => ev.scores[reference.value][name]), wanted); redraw(); });
   subset.addEventListener("change", redraw);
