@@ -17,7 +17,8 @@ def _source(name, path, settings, *, simulated):
     if simulated:
         return resources.ResourceFile(path=Path(path), version="simulated", licence="simulated")
     entry = getattr(settings, name)
-    return resources.ResourceFile(path=Path(path), url=entry.url, version=entry.version, licence=entry.licence, sha256=entry.sha256)
+    url = None if entry.path else entry.url  # the address of what was fetched, not of what a local file stands for
+    return resources.ResourceFile(path=Path(path), url=url, version=entry.version, licence=entry.licence, sha256=entry.sha256)
 
 
 if __name__ == "__main__":
