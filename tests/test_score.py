@@ -167,8 +167,10 @@ def test_a_truth_alone_on_the_pairs_of_the_network(tmp_path, directed, with_sign
     assert ("sign_accuracy" in set(table["metric"])) == with_sign
     assert set(table["ranking"]) == {"network"}, "no baseline has data"
     assert score.summary["edges"]["truth"]["all"]["num_edges"] == 132
+    assert score.summary["edges"]["truth"]["all"]["random_order"]["auprc"] == pytest.approx(is_true.mean())
     text = format_score(score)
-    assert text.count("truth, no pair is curated: 132 pairs,") == 1
+    assert text.splitlines()[-1].split()[:3] == ["(random", "order)", f"{is_true.mean():.3f}"]
+    assert text.count("truth, all (none is curated): 132 pairs,") == 1
 
 
 def test_signs_of_the_truth(tmp_path, directed):

@@ -6,6 +6,7 @@ validate, plates, simulate, score, doctor, config. Expected errors are one messa
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"causcade: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USER_ERROR
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has seen enough; without this, Python would fail once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

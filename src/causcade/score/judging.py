@@ -23,6 +23,7 @@ from causcade.score.inputs import JUDGED, ScoreInputs
 __all__ = ["METRIC_WORDS", "NETWORK", "ScoreTables", "format_score", "judge", "write_score"]
 
 NETWORK = "network"
+RANDOM_ORDER = "(random order)"
 SUBSET_WORDS = {"no_prior": "without curated edges", "all": "all"}
 """Subsets of the leading table, the prior-free one first."""
 
@@ -83,13 +84,20 @@ def _leading(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(metrics: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
-    """Edges, positives and prevalence by reference and subset."""
-    rows = metrics[(metrics["metric"] == "auprc") & (metrics["ranking"] == NETWORK)]
+    """By reference and subset: edges, positives, their prevalence, and what a random order gives by metric."""
+    rows = metrics[metrics["ranking"] == NETWORK]
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows.itertuples(index=False):
+    for row in rows[rows["metric"] == "auprc"].itertuples(index=False):
         prevalence = None if pd.isna(row.prevalence) else float(row.prevalence)
-        numbers = {"num_edges": int(row.num_edges), "num_positive": int(row.num_positive), "prevalence": prevalence}
+        numbers: dict[str, Any] = {
+            "num_edges": int(row.num_edges),
+            "num_positive": int(row.num_positive),
+            "prevalence": prevalence,
+            "random_order": {},
+        }
         found.setdefault(row.reference, {})[row.subset] = numbers
+    for row in rows[rows["base_rate"].notna()].itertuples(index=False):
+        found[row.reference][row.subset]["random_order"][row.metric] = float(row.base_rate)
     return found
 
 
@@ -148,7 +156,7 @@ def judge(inputs: ScoreInputs, settings: EvaluationConfig, seed: int) -> ScoreTa
 
 
 def _cell(row: dict[str, Any], metric: str) -> str:
-    value, low, high = row[metric], row.get(f"{metric}_low"), row.get(f"{metric}_high")
+    value, low, high = row.get(metric), row.get(f"{metric}_low"), row.get(f"{metric}_high")
     if pd.isna(value):
         return "-"
     return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if metric == "auprc" and pd.notna(low) else "")
@@ -169,6 +177,7 @@ def _block(part: pd.DataFrame, words: str, counts: dict[str, Any]) -> list[str]:
         return [*lines, "  no metric is defined"]
     heading = ["ranking", *(METRIC_WORDS[metric] for metric in metrics)]
     rows = [[str(row["ranking"]), *(_cell(row, metric) for metric in metrics)] for row in part.to_dict("records")]
+    rows.append([RANDOM_ORDER, *(_cell(counts["random_order"], metric) for metric in metrics)])
     return [*lines, *(f"  {line}" for line in _aligned([heading, *rows]))]
 
 
@@ -179,7 +188,7 @@ def format_score(score: ScoreTables) -> str:
         counts = score.summary["edges"][reference]
         # Without any curated edge both subsets are the same pairs: they are told once.
         is_same = counts["no_prior"]["num_edges"] == counts["all"]["num_edges"]
-        for subset, words in {"all": "no pair is curated"}.items() if is_same else SUBSET_WORDS.items():
+        for subset, words in {"all": "all (none is curated)"}.items() if is_same else SUBSET_WORDS.items():
             part = of_reference[of_reference["subset"] == subset]
             lines += ["", *_block(part, f"{reference}, {words}", counts[subset])]
     return "\n".join(lines)
