@@ -48,6 +48,16 @@ def read(path, num_cells=7, rows=None):
     return np.concatenate([part for part, _ in blocks]) if blocks else np.zeros(0, dtype=int), counts
 
 
+def test_texts_that_repeat_are_stored_once_and_come_back_as_texts(tmp_path):
+    counts = draw_counts()
+    path = write(tmp_path / "p.zarr", counts)
+    stored, obs = anndata.read_zarr(path).obs, CellStore(path).obs
+    assert isinstance(stored["well"].dtype, pd.CategoricalDtype)
+    assert obs["well"].dtype == obs["line"].dtype == object
+    assert obs["well"].tolist() == [f"w{i % 3}" for i in range(counts.shape[0])]
+    assert len({id(text) for text in obs["well"]}) == 3
+
+
 def test_log_normalise_equals_the_formula():
     counts = draw_counts().toarray()
     total = counts.sum(axis=1) + 3  # some counts are in genes that are not shown
@@ -237,7 +247,7 @@ def test_zarrs_gets_the_threads_of_the_job(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["X/data", "X/indices", "X/indptr", "obs/total_counts", "obs/cell", "obs/line/codes", "obs/well", "var/gene", "var/num_cells"]
+    "name", ["X/data", "X/indices", "X/indptr", "obs/total_counts", "obs/cell", "obs/line/codes", "obs/well/codes", "var/gene", "var/num_cells"]
 )
 def test_a_missing_file_is_an_error_not_zeros(tmp_path, monkeypatch, name):
     path = large_store(tmp_path / "p.zarr", monkeypatch)
