@@ -51,6 +51,19 @@ def test_compressed_rows(keep):
     check(CompressedRows(*parts(sp.csr_matrix(COUNTS), keep), COUNTS.shape))
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.float16, ">f4", ">i4"])
+@pytest.mark.parametrize("kind", ["rows", "columns"])
+def test_repeated_entries_of_a_narrow_type_are_summed_without_wrapping(keep, dtype, kind):
+    largest = {"uint16": 40000}.get(np.dtype(dtype).name, 1 if dtype is bool else 100)
+    data, indices, indptr = np.array([largest, largest, 1]).astype(dtype), np.array([1, 1, 0]), np.array([0, 2, 3])
+    arrays = tuple(keep(name, array) for name, array in (("data", data), ("indices", indices), ("indptr", indptr)))
+    expected = np.array([[0, 2 * largest], [1, 0]])
+    matrix = CompressedRows(*arrays, (2, 2)) if kind == "rows" else CompressedColumns(*arrays, (2, 2), where="f")
+    (block,) = matrix.windows([(0, 2)])
+    np.testing.assert_array_equal(block.toarray(), expected if kind == "rows" else expected.T)
+    matrix.close()
+
+
 @pytest.mark.parametrize("chunk", [7, 1000])
 def test_compressed_columns(keep, monkeypatch, chunk):
     monkeypatch.setattr(matrices, "CHUNK_ENTRIES", chunk)

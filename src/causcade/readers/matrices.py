@@ -93,6 +93,12 @@ def _checked_indices(indices: np.ndarray, size: int) -> np.ndarray:
     return indices.astype(np.int32, copy=False) if size <= np.iinfo(np.int32).max else indices
 
 
+def _summable(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type for counts of a stored type in which repeated entries can be added: 255 + 1 in one byte would be 0, and scipy adds no float16."""
+    wide = {"b": np.uint32, "u": np.uint32, "i": np.int32, "f": np.float32}
+    return np.result_type(dtype.newbyteorder("="), wide.get(dtype.kind, dtype))
+
+
 class CompressedRows(_ByWindow):
     """A matrix compressed by rows, of which only the row pointers are in memory.
 
@@ -113,7 +119,8 @@ class CompressedRows(_ByWindow):
         first, last = int(self._indptr[start]), int(self._indptr[stop])
         indices = _checked_indices(self._indices[first:last], self.shape[1])
         indptr = (self._indptr[start : stop + 1] - first).astype(indices.dtype)
-        return sp.csr_matrix((self._data[first:last], indices, indptr), shape=(stop - start, self.shape[1]))
+        data = self._data[first:last]
+        return sp.csr_matrix((data.astype(_summable(data.dtype), copy=False), indices, indptr), shape=(stop - start, self.shape[1]))
 
 
 class DenseRows(_ByWindow):
@@ -133,7 +140,8 @@ class DenseRows(_ByWindow):
     def _band(self, band: int) -> sp.csr_matrix:
         if self._held is None or self._held[0] != band:
             self._held = None
-            self._held = (band, sp.csr_matrix(self._array[band * self._band_rows : (band + 1) * self._band_rows]))
+            rows = self._array[band * self._band_rows : (band + 1) * self._band_rows]
+            self._held = (band, sp.csr_matrix(rows.astype(_summable(rows.dtype), copy=False)))
         return self._held[1]
 
     def _read(self, start: int, stop: int) -> sp.csr_matrix:
@@ -211,7 +219,7 @@ class CompressedColumns(Entries):
     def __init__(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, int], *, where: str) -> None:
         self._data, self._indices = data, indices
         self._indptr = _checked_pointers(indptr, shape[1], int(data.shape[0]))
-        super().__init__(self._chunks, shape, int(data.shape[0]), dtype=np.dtype(data.dtype), where=where)
+        super().__init__(self._chunks, shape, int(data.shape[0]), dtype=_summable(np.dtype(data.dtype)), where=where)
 
     def _chunks(self) -> Iterator[Triplets]:
         for start in range(0, self.num_entries, CHUNK_ENTRIES):
@@ -219,7 +227,8 @@ class CompressedColumns(Entries):
 
     def _chunk(self, start: int, stop: int) -> Triplets:
         rows = _checked_indices(self._indices[start:stop], self.shape[0])
-        return rows, columns_of_entries(self._indptr, start, stop), self._data[start:stop]
+        values = self._data[start:stop]
+        return rows, columns_of_entries(self._indptr, start, stop), values.astype(_summable(values.dtype), copy=False)
 
     def sample(self, windows: list[Window]) -> Iterator[sp.csr_matrix]:
         """Look at entries at the start, in the middle and at the end; see :class:`CountMatrix`."""
