@@ -22,6 +22,7 @@ __all__ = ["drug_bootstrap_table", "gains_table"]
 KINDS = ("edge", "label")
 MIN_BOOTSTRAPS = 2
 LEVEL = 0.975
+UNBOUNDED = ("lift", "early_precision_ratio")  # all other metrics end at 1
 
 
 def _mean_draws(comparison: Comparison, keys: Sequence[tuple[str, str, str, str]]) -> FloatArray | None:
@@ -85,7 +86,7 @@ def drug_bootstrap_table(comparison: Comparison, names: Sequence[str]) -> pd.Dat
 
     The interval is value +- t * sd, with sd over the fits and t the 97.5 % point of Student's distribution with (fits - 1) degrees of freedom: with
     few fits percentiles mean nothing. It is centred on the value of the fit to all perturbations, since a resampling holds fewer different ones
-    (63 %) and scores lower.
+    (63 %) and scores lower; and cut at the ends of the metric's range.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ def drug_bootstrap_table(comparison: Comparison, names: Sequence[str]) -> pd.Dat
         if value is not None and len(known) >= MIN_BOOTSTRAPS:
             mean, spread = float(np.mean(known)), float(np.std(known, ddof=1))
             reach = float(stats.t.ppf(LEVEL, len(known) - 1)) * spread
-            row |= {"mean": mean, "sd": spread, "low": value - reach, "high": value + reach}
+            most = np.inf if metric in UNBOUNDED else 1.0
+            row |= {"mean": mean, "sd": spread, "low": max(value - reach, 0.0), "high": min(value + reach, most)}
         rows.append(row | {"note": note})
     numbers = ["value", "mean", "sd", "low", "high"]
     columns = ["reference", "subset", "metric", "value", "num_fits", "mean", "sd", "low", "high", "note"]

@@ -209,6 +209,8 @@ def held_out(artifacts: Artifacts, figures: dict[str, Any]) -> list[dict[str, An
     found = found.assign(family=["cell line" if str(fit).startswith("line_") else "perturbations" for fit in found["fit"]])
     rows = []
     for (family, predictor), part in found.groupby(["family", "predictor"], sort=True, observed=True):
+        if part[["pearson", "pearson_centred"]].isna().all(axis=None):
+            continue
         row: dict[str, Any] = {"family": str(family), "predictor": str(predictor), "num": int(part["pearson"].notna().sum())}
         for name in ("pearson", "pearson_centred"):
             row[name] = rounded(part[name].quantile([0.5, 0.25, 0.75])) if part[name].notna().any() else [None, None, None]
