@@ -28,7 +28,7 @@ def block_of(store, rows) -> Block:
 
 
 def test_the_fit_is_by_least_squares_and_kept_where_it_explains_more_than_half(store):
-    centre = fit_centre(block_of(store, np.arange(80)))
+    centre = fit_centre(block_of(store, np.arange(80)), {"age": float(np.ptp(store.obs["age"]))})
     assert centre.names == ("intercept", "age", "cell_line=A", "cell_line=B")  # line C and the plate are explained
     x, (c, names) = dense_x(store, gene_names(40)), design(store.obs, {}, TERMS)
     c = c[:, [names.index(name) for name in centre.names]]
@@ -37,6 +37,11 @@ def test_the_fit_is_by_least_squares_and_kept_where_it_explains_more_than_half(s
     np.testing.assert_allclose(centre.beta_LG, np.where(explained, expected, 0.0), rtol=1e-8, atol=1e-10)
     assert explained.any()
     assert not explained.all()
+
+
+def test_a_number_of_which_the_sample_says_little_is_not_taken(store):
+    block = block_of(store, np.arange(80))
+    assert fit_centre(block, {"age": 1e4}).names == ("intercept", "cell_line=A", "cell_line=B")
 
 
 def test_columns_are_found_by_name_whatever_a_block_has(store):

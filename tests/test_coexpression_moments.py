@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from cell_cases import dense_x, gene_names, make_store, random_counts
+from cell_cases import NO_ROLES, dense_x, gene_names, make_store, random_counts
 from coexpression_cases import GENES, TERMS, assert_same, explicit, make_plates, measure, pooled
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +28,7 @@ from causcade.coexpression import (
     write_moments,
 )
 from causcade.coexpression.packed import row_start, unpack
+from causcade.covariates import design
 from causcade.errors import InputError
 
 SMALL = 16  # cells of a block in these tests, so that a small plate has several
@@ -47,6 +48,17 @@ def plates(tmp_path_factory):
 @pytest.fixture(scope="module")
 def total(plates):
     return add_moments(measure(store) for store in plates)
+
+
+def test_a_number_that_is_large_outside_the_sample_costs_no_digits(tmp_path, small_blocks):
+    rng = np.random.default_rng(3)
+    rare = np.zeros(200)
+    rare[0], rare[1] = 1e-6, 1.0  # the sample has the first of them only
+    store = make_store(tmp_path / "p.zarr", random_counts(rng, 200, GENES), rare=rare)
+    terms = ["log_counts", "rare"]
+    found = measure_moments(store, pd.Index(gene_names(GENES)), terms, NO_ROLES, block_cells=50, backend="cpu")
+    x, c = dense_x(store, gene_names(GENES)), design(store.obs, {}, terms)[0]
+    np.testing.assert_allclose(residual_correlation(found).correlation_GG, explicit(x, c), atol=1e-6)
 
 
 def test_sums_equal_plain_products(plates, small_blocks):

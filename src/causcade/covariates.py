@@ -114,6 +114,10 @@ class Covariates:
                 codes, levels = _coded(values)
                 self._levels[term] = codes, [f"{term}={level}" for level in levels]
 
+    def spans(self) -> dict[str, float]:
+        """Largest less smallest value of each number over all cells; scores are not known yet."""
+        return {term: float(np.ptp(values)) if len(values) else 0.0 for term, values in self._numbers.items()}
+
     def block(self, rows: np.ndarray, scores: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
         """Covariate matrix of some cells.
 

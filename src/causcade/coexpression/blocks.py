@@ -113,10 +113,13 @@ class Preparation:
     ----------
     num_genes : int
         Number of genes of the panel.
+    spans : dict
+        Largest less smallest value of each numeric covariate over the plate, by its name.
     """
 
     def __init__(self, store: CellStore, gene_ids: pd.Index, terms: list[str], roles: pd.DataFrame) -> None:
         self._covariates = Covariates(store.obs, terms)
+        self.spans = self._covariates.spans()
         self._totals = store.obs["total_counts"].to_numpy(dtype=np.float64)
         self.num_genes = len(gene_ids)
         self._position_F = gene_ids.get_indexer(store.var.index).astype(np.int64)

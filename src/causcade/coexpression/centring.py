@@ -9,6 +9,7 @@ Axes: B cells of a block, G genes, K covariate columns of a block, L columns tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,33 @@ def spread_cells(cells: np.ndarray) -> np.ndarray:
     return sample
 
 
-def fit_centre(block: Block) -> Centre:
-    """Fit the covariates to the genes of a block by least squares; kept for genes of whose mean square they explain more than half."""
+def _told_by_sample(block: Block, spans: Mapping[str, float]) -> np.ndarray:
+    """Tell which independent columns the sample says enough of, booleans [K].
+
+    A number that hardly varies in the sample and is large in some other cell would get a coefficient that is mostly noise, and r would be huge in
+    that cell: its span over the plate may not exceed the length that the columns before it leave of it in the sample.
+    """
     keep_K = independent_columns(block.scc_KK)
+    scale_K = np.sqrt(np.maximum(np.diag(block.scc_KK), np.finfo(np.float64).tiny))
+    scc_KK = block.scc_KK / np.outer(scale_K, scale_K)
+    for number in np.flatnonzero(keep_K & np.isin(block.names, list(spans))):
+        before = np.flatnonzero(keep_K[:number])
+        left = 1.0 - scc_KK[number, before] @ np.linalg.solve(scc_KK[np.ix_(before, before)], scc_KK[before, number])
+        keep_K[number] = (spans[block.names[number]] / scale_K[number]) ** 2 <= left
+    return keep_K
+
+
+def fit_centre(block: Block, spans: Mapping[str, float]) -> Centre:
+    """Fit the covariates to the genes of a block by least squares; kept for genes of whose mean square they explain more than half.
+
+    Parameters
+    ----------
+    block
+        A sample of the cells.
+    spans
+        Largest less smallest value of each number over all cells, by name of the column.
+    """
+    keep_K = _told_by_sample(block, spans)
     scale_L = np.sqrt(np.diag(block.scc_KK)[keep_K])
     scc_LL = block.scc_KK[np.ix_(keep_K, keep_K)] / np.outer(scale_L, scale_L)
     sxc_LG = block.sxc_KG[keep_K] / scale_L[:, None]

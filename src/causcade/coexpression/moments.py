@@ -126,7 +126,7 @@ def _centre(store: CellStore, prepare: Preparation, cells: np.ndarray, *, block_
     """Find what the kernel takes from each gene: by a sample of all the cells, so that it is the same for all shards of a plate."""
     for part in anchored_counts(store.iter_counts(block_cells, spread_cells(cells))):
         block = prepare(part)
-        return fit_centre(block) if precision == "float32" else mean_centre(block)
+        return fit_centre(block, prepare.spans) if precision == "float32" else mean_centre(block)
     return Centre(names=(), beta_LG=np.zeros((0, prepare.num_genes)))  # there are no cells
 
 
