@@ -10,7 +10,7 @@ from evaluation_cases import draw_case, value_of
 
 from causcade.config import EvaluationConfig
 from causcade.evaluation import evaluate
-from causcade.evaluation.verdicts import NOT_A_RESULT, held_out_verdict, hub_verdict
+from causcade.evaluation.verdicts import NOT_A_RESULT, held_out_baseline_verdict, held_out_verdict, hub_verdict
 
 SETTINGS = EvaluationConfig(bootstrap=80, hubs=10)
 
@@ -40,7 +40,7 @@ def test_a_true_network_beats_everything_and_says_by_how_much():
     inputs = draw_case()
     tables = evaluate(inputs, settings=SETTINGS, seed=0)
     summary, verdicts = verdicts_of(inputs)
-    for key in ("edge_null", "label_null", "coexpression", "mean_shift", "listed_target", "held_out"):
+    for key in ("edge_null", "label_null", "coexpression", "mean_shift", "ridge", "listed_target", "held_out"):
         assert verdicts[key]["answer"] == "yes", verdicts[key]["sentence"]
         assert NOT_A_RESULT not in verdicts[key]["sentence"]
     found = verdicts["coexpression"]["numbers"]["auprc"]
@@ -107,7 +107,7 @@ def test_a_ranking_of_equal_scores_is_said_to_say_nothing():
 def test_without_nulls_it_cannot_be_told():
     inputs = draw_case()
     summary, verdicts = verdicts_of(dataclasses.replace(inputs, scores={"causal": inputs.scores["causal"]}, responses=None, held_out={}))
-    for key in ("edge_null", "label_null", "mean_shift", "held_out"):
+    for key in ("edge_null", "label_null", "mean_shift", "ridge", "held_out", "held_out_baselines"):
         assert verdicts[key]["answer"] == "not testable"
         assert "cannot be told" in verdicts[key]["sentence"]
     assert summary["headline"]["is_result"] is None
@@ -164,6 +164,25 @@ def test_held_out_verdict_needs_more_than_a_lucky_perturbation():
     assert lucky["numbers"]["difference"] > 0
     assert "does not add" in lucky["sentence"]
     assert held_out_verdict(held_out_frame([0.9], [0.1]))["answer"] == "not testable"
+
+
+def test_simple_predictions_from_the_same_targets_have_to_be_beaten_in_turn():
+    model, ridge, mean = [0.5, 0.6, 0.55, 0.5], [0.3, 0.4, 0.3, 0.31], [0.1, 0.2, None, 0.2]
+    rows = [("drugs0", f"d{i}", name, value) for name, values in (("causal_plus_training_mean", model), ("target_ridge", ridge),
+            ("same_target_mean", mean)) for i, value in enumerate(values)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["fit", "perturbation", "predictor", "pearson"]).astype({"pearson": "Float64"})
+    verdict = held_out_baseline_verdict(table)
+    assert verdict["answer"] == "yes"
+    difference = np.array(model) - np.array(ridge)
+    found = verdict["numbers"]["target_ridge"]
+    assert (found["difference"], found["standard_error"]) == pytest.approx((difference.mean(), difference.std(ddof=1) / 2))
+    assert verdict["numbers"]["same_target_mean"]["num_perturbations"] == 3
+    assert "ridge regression on the targets: mean Pearson 0.538 against 0.328 on 4 perturbations" in verdict["sentence"]
+    better = table.assign(pearson=table["pearson"] + (table["predictor"] == "target_ridge") * 0.3)
+    assert held_out_baseline_verdict(better)["answer"] == "no"
+    lines = held_out_baseline_verdict(table.assign(fit="line_A549"))
+    assert lines["answer"] == "not testable"
+    assert "fewer than two are comparable" in lines["sentence"]
 
 
 def test_held_out_lines_are_no_held_out_perturbations():

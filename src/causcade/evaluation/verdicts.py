@@ -54,6 +54,7 @@ OPPONENTS = (
     Opponent("label_null", "its label null (targets permuted among perturbations)"),
     Opponent("coexpression", "coexpression"),
     Opponent("mean_shift", "the mean shift of the target"),
+    Opponent("ridge", "ridge regression between perturbations"),
     Opponent("listed_target", "the list of targeted genes alone"),
 )
 

@@ -18,6 +18,7 @@ OPPONENT_WORDS = {
     "label_null": "label null",
     "coexpression": "coexpression",
     "mean_shift": "mean shift",
+    "ridge": "ridge regression",
     "listed_target": "list of targets alone",
 }
 LEAD_METRICS = ("auprc", "same_source_auroc", "degree_matched_auprc", "lift", "auroc")
