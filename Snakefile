@@ -26,19 +26,10 @@ include: "rules/network.smk"
 include: "rules/evaluation.smk"
 include: "rules/cascades.smk"
 include: "rules/report.smk"
+include: "rules/kept.smk"
 
 
 rule all:
     default_target: True
     input:
-        check=rules.check_settings.output.check,
-        report=rules.report.output.page,
-        edges=rules.network.output.edges,
-        summary=rules.evaluation.output.summary,
-        cascades=rules.cascades.output.summary,
-        manifest=rules.manifest.output.manifest,
-        lines=(
-            [rules.coexpression_lines.output.lines]
-            if CONFIG.coexpression.per_line
-            else []
-        ),
+        KEPT,

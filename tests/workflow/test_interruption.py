@@ -136,40 +136,40 @@ def test_a_killed_job_costs_its_plate_or_its_shard_and_shards_change_no_result(f
     checkout = Checkout(shutil.copytree(finished.folder, tmp_path / "work", symlinks=True))
     run, screen = checkout.folder / "results" / "small", checkout.folder / "screen.yaml"
     shards = run / "moments" / "shards" / "plate1"
-    partners = "results/small/partners.parquet"
+    sums = ("--until", "coexpression")
     # three times the 4,096 cells at which shards may be cut, so that three shards all have cells
     settings = SimulationConfig(**yaml.safe_load(SIMULATION) | {"cells_per_well": 260})
     simulate_plate(settings, 0, "plate1", checkout.folder / "data" / "plate1.h5ad")
     whole = screen.read_text().replace("mad: null", "mad: null, min_counts: 201")
     screen.write_text(whole + "\ncoexpression: {shard_cells: 4000}\n")
 
-    # in the middle of a plate's quality control: the other plate's is kept
-    assert run_and_kill(checkout, partners, script="quality", is_time=lambda _: any((run / "cells").glob(".writing-*")))
-    left = checkout.planned(partners)
+    # in the middle of a plate's quality control: it is done again, and no other's
+    assert run_and_kill(checkout, *sums, script="quality", is_time=lambda _: (run / "cells" / ".writing-plate1.zarr").exists())
+    left = checkout.planned(*sums)
     assert len([rule for rule, _ in left if rule == "quality"]) == 1
     assert shards_of(left) == {"1", "2", "3"}
 
     # in the middle of a shard: the shards that are done are kept
-    assert run_and_kill(checkout, partners, script="coexpression_moments", is_time=lambda _: any(shards.glob("?of3.npz")))
+    assert run_and_kill(checkout, *sums, script="coexpression_moments", is_time=lambda _: any(shards.glob("?of3.npz")))
     done = {path.name[0] for path in shards.glob("?of3.npz")}
-    left = checkout.planned(partners)
+    left = checkout.planned(*sums)
     assert done
     assert shards_of(left) == {"1", "2", "3"} - done
     assert {rule for rule, _ in left} <= {"coexpression_moments_shard", "coexpression_moments_sum", "coexpression_moments", "coexpression"}
-    finish = checkout.snakemake("--rerun-incomplete", partners)
+    finish = checkout.snakemake("--rerun-incomplete", *sums)
     assert finish.returncode == 0, finish.stdout[-4000:] + finish.stderr[-4000:]
     assert not shards.parent.exists()
-    assert checkout.planned(partners) == []
+    assert checkout.planned(*sums) == []
 
     # sums of shards are gone by now; that is no reason to measure them again
     write_plates(checkout, ["plate1", "plate2", "plate3"])
-    assert {wildcards.get("plate") for _, wildcards in checkout.planned(partners)} == {None, "plate3"}
+    assert {wildcards.get("plate") for _, wildcards in checkout.planned(*sums)} == {None, "plate3"}
     write_plates(checkout, ["plate1", "plate2"])
 
     of_shards = {name: read_whole(run / name) for name in ("partners.parquet", "moments/plate1.npz")}
     screen.write_text(whole)
-    assert sorted(rule for rule, _ in checkout.planned(partners)) == ["coexpression", "coexpression_moments"]
-    finish = checkout.snakemake("--rerun-incomplete", partners)
+    assert sorted(rule for rule, _ in checkout.planned(*sums)) == ["coexpression", "coexpression_moments"]
+    finish = checkout.snakemake("--rerun-incomplete", *sums)
     assert finish.returncode == 0, finish.stdout[-4000:] + finish.stderr[-4000:]
     assert_same(of_shards["partners.parquet"], read_whole(run / "partners.parquet"), "partners.parquet")
     in_one = read_whole(run / "moments" / "plate1.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,24 @@ def test_matrices_per_line_are_made_on_request_from_sums_of_their_own(finished, 
     assert sorted(path.name for path in matrices.iterdir() if not path.name.startswith(".")) == files
     shutil.rmtree(sums)
     shutil.rmtree(matrices)
+
+
+def test_what_a_killed_job_took_away_is_made_again_with_what_follows(finished, tmp_path):
+    kept = [finished.folder / "results" / "small" / name for name in ("cells/plate1.zarr", "quality/plate1.parquet")]
+    for path in kept:
+        path.rename(tmp_path / path.name)
+    jobs = finished.jobs()
+    for path in kept:
+        (tmp_path / path.name).rename(path)
+    before = ["check_plate", "check", "check_settings", "targets", "manifest"]
+    assert jobs == {rule: number for rule, number in ONE_PLATE.items() if rule not in before}
+
+
+def test_of_every_job_an_output_is_asked_for(finished):
+    summary = [line.split("\t") for line in finished.snakemake("--summary").stdout.splitlines()[1:]]
+    planned = finished.snakemake("--dry-run", "--forcerun", "all").stdout
+    asked = set(re.search(r"rule all:\n +input: (.*)", planned).group(1).split(", "))
+    assert {log for *_, log, _, _ in summary} == {log for file, *_, log, _, _ in summary if file in asked}
 
 
 def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing):

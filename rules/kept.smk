@@ -1,0 +1,52 @@
+"""What a run keeps, for `all` to ask for: of every job an output.
+
+When a job dies, Snakemake takes away its outputs and what it knew of them. At the next start it misses a file only where it is asked for, or where a
+job reads it that is to run: what was made of the file before, with the settings before, would pass for up to date.
+"""
+
+KEPT = [
+    rules.resources.output.manifest,
+    *per_plate(rules.check_plate.output.look),
+    rules.check.output.check,
+    rules.check_settings.output.check,
+    rules.targets.output.targets,
+    *per_plate(rules.quality.output.cells),
+    rules.quality_summary.output.summary,
+    rules.panel.output.panel,
+    *per_plate(rules.coexpression_moments.output.moments),
+    rules.coexpression.output.partners,
+    rules.mask.output.edges,
+    *per_plate(rules.embedding.output.embedding),
+    rules.embedding_map.output.map,
+    *per_plate(rules.basal_baseline.output.baseline),
+    *per_plate(rules.conditions.output.conditions),
+    *expand(rules.causal.output.model, fit=FITS),
+    rules.network.output.edges,
+    rules.evaluation.output.summary,
+    rules.cascades.output.summary,
+    rules.manifest.output.manifest,
+    rules.report.output.page,
+]
+
+if CONFIG.is_simulated:
+    KEPT += [
+        rules.simulation_resources.output.edges,
+        *per_plate(rules.simulation_plate.output.counts),
+    ]
+if CONFIG.coexpression.per_line:
+    KEPT += [
+        *per_plate(rules.coexpression_lines_moments.output.moments),
+        rules.coexpression_lines.output.lines,
+    ]
+if CONFIG.embedding.source == "pca":
+    KEPT += [rules.embedding_basis.output.basis]
+if CONFIG.basal.baseline == "matched_control":
+    KEPT += [rules.basal.output.model]
+
+# What collects for a pinned stage, while the stage is being renewed.
+if not stands("panel"):
+    KEPT += [*per_plate(rules.panel_votes.output.votes), CONSENSUS]
+if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
+    KEPT += [AXES_ROLL]
+if CONFIG.basal.baseline == "matched_control" and not stands("basal"):
+    KEPT += [CONTROLS_ROLL]
