@@ -295,7 +295,7 @@ def test_what_is_wrong_is_told_in_one_line_with_status_2(tmp_path, monkeypatch, 
             "large.tsv",
             "--truth",
             "truth.tsv",
-        ): "expected 2 to 2,000 genes, of which all ordered pairs are judged, found 2,002. Give the pairs to judge by",
+        ): "expected at most 2,000 genes, of which all ordered pairs are judged, found 2,002. Give the pairs to judge by",
     }
     for arguments, expected in cases.items():
         assert main(["score", *arguments]) == 2, arguments

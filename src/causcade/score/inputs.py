@@ -88,6 +88,8 @@ class _Reader:
         table = read_edges(path, number=number, is_optional=is_optional)
         table, about_names, first = translate(table, self.names, self.resolver)
         table, about_rows, second = without_repeats(table, number if number in table.columns else None)
+        if table.empty:
+            raise InputError(f"{path}: expected edges between two genes, found only edges of a gene to itself. Give the edges of a network.")
         self.account[what] = {"path": str(path), **about_rows, **about_names}
         self.messages += [f"{what}: {message}" for message in first + second]
         return table
@@ -144,10 +146,11 @@ def _all_pairs(network: pd.DataFrame) -> pd.DataFrame:
     """All ordered pairs among the genes of a network, by target and then by source."""
     genes = np.unique(np.concatenate([network["source"], network["target"]]).astype(str)).astype(object)
     num = len(genes)
-    if num < 2 or num * (num - 1) > MAX_PAIRS:
+    if num * (num - 1) > MAX_PAIRS:
         most = int((1 + np.sqrt(1 + 4 * MAX_PAIRS)) / 2)
-        remedy = "Give the pairs to judge by --candidates." if num > 2 else "Give a network of more genes."
-        raise InputError(f"EDGES: expected 2 to {most:,} genes, of which all ordered pairs are judged, found {num:,}. {remedy}")
+        raise InputError(
+            f"EDGES: expected at most {most:,} genes, of which all ordered pairs are judged, found {num:,}. Give the pairs to judge by --candidates."
+        )
     target, source = np.divmod(np.arange(num * num), num)
     proper = target != source
     return pd.DataFrame({"source": genes[source[proper]], "target": genes[target[proper]]})
