@@ -26,7 +26,7 @@ rule check_plate:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=small,
+        mem_mb=large,
         runtime=minutes,
     params:
         plate=plate_of,

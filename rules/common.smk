@@ -120,21 +120,34 @@ def threads_of_sums(wildcards):
     return num_threads(NUM_CELLS[wildcards.plate], NUM_SHARDS[wildcards.plate])
 
 
+def names_of(plate):
+    """Memory in MB of the names, labels and metrics of a plate's cells: a kilobyte each."""
+    return (NUM_CELLS[plate] or 0) // 1000
+
+
 def small(wildcards, attempt):
     """Memory in MB of a job on tables."""
     return 2000 * attempt
 
 
 def large(wildcards, attempt):
-    """Memory in MB of a job on cells."""
-    return 4000 * attempt
+    """Memory in MB of a job on cells, those of its plate where it has one."""
+    plate = getattr(wildcards, "plate", None)
+    return (4000 + (0 if plate is None else names_of(plate))) * attempt
+
+
+def tables(wildcards, attempt):
+    """Memory in MB of a job on tables of the cells of all plates, one after the other."""
+    return (2000 + max(map(names_of, PLATES))) * attempt
 
 
 def pairs(wildcards, attempt):
     """Memory in MB of a job on gene pairs: some matrices of the panel's size, in float64, beside the cells."""
     simulated = CONFIG.simulation.num_genes if CONFIG.is_simulated else None
     num_genes = simulated or CONFIG.panel.num_genes or 0
-    return max(4000, 2000 + round(30e-6 * num_genes**2)) * attempt
+    plate = getattr(wildcards, "plate", None)
+    cells = 0 if plate is None else names_of(plate)
+    return (max(4000, 2000 + round(30e-6 * num_genes**2)) + cells) * attempt
 
 
 def minutes(wildcards, attempt):

@@ -45,7 +45,7 @@ rule quality_summary:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=small,
+        mem_mb=tables,
         runtime=minutes,
     params:
         plates=list(PLATES),

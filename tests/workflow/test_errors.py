@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata
 import pytest
 import scipy.sparse as sp
@@ -44,6 +46,18 @@ def test_settings_that_the_screen_does_not_meet_are_told_before_any_long_job(fre
     output = done.stdout + done.stderr
     assert done.returncode == 1
     assert output.count("covariates.terms: expected obs column 'batch' in data/plate1.h5ad, data/plate2.h5ad") == 1
+
+
+def test_memory_is_asked_for_by_the_cells_of_a_plate(fresh):
+    table = fresh.folder / "plates.tsv"
+    table.write_text("plate\tcounts\tcells\nplate1\tdata/plate1.h5ad\t8000000\nplate2\tdata/plate2.h5ad\t\n")
+    done = fresh.snakemake("--dry-run", "--nolock", "results/small/quality/summary.json")
+    write_table(fresh)
+    found = re.findall(r"rule (check_plate|quality|quality_summary):.*?(?:plate=(\w+).*?)?mem_mb=(\d+)", done.stdout + done.stderr, re.DOTALL)
+    megabytes = {(rule, plate): int(number) for rule, plate, number in found}
+    for rule in ("check_plate", "quality"):
+        assert megabytes[rule, "plate1"] - megabytes[rule, "plate2"] == pytest.approx(8000, abs=1)
+    assert megabytes["quality_summary", ""] > 8000
 
 
 def test_lognormalised_data_are_told_by_the_check(fresh):
