@@ -278,27 +278,21 @@ def test_what_is_wrong_is_told_in_one_line_with_status_2(tmp_path, monkeypatch, 
     write_edges("large.tsv", source=genes[:-1], target=genes[1:], weight=1)
     (tmp_path / "empty.yaml").write_text("run: other\nplates: p.tsv\nperturbation: {control: [DMSO]}\nresults: nowhere\n")
     (tmp_path / "simulated.yaml").write_text("results: nowhere\n")
+    neither = "found neither references nor a truth. Give --truth TABLE"
     cases = {
-        ("net.tsv",): "found neither references nor a truth. Give --truth TABLE",
-        ("net.tsv", "--config", "empty.yaml"): "found neither references nor a truth",
-        ("net.tsv", "--config", "simulated.yaml"): "expected a run, or resources with a local path in the configuration, found neither",
-        ("none.tsv", "--truth", "truth.tsv"): "none.tsv: expected a table of edges, found no file",
-        ("truth.tsv", "--truth", "truth.tsv"): "truth.tsv: expected the columns source, target, weight, each once, found source, target",
-        ("net.tsv", "--truth", "zero.tsv"): "zero.tsv: expected signs -1 or 1, found 0",
-        ("net.tsv", "--truth", "truth.tsv", "--candidates", "pairs.tsv"): "found none of 2 (such as a to b)",
-        (
-            "self.tsv",
-            "--truth",
-            "truth.tsv",
-        ): "expected 2 to 2,000 genes, of which all ordered pairs are judged, found 0. Give a network of more genes",
-        (
-            "large.tsv",
-            "--truth",
-            "truth.tsv",
-        ): "expected at most 2,000 genes, of which all ordered pairs are judged, found 2,002. Give the pairs to judge by",
+        "net.tsv": neither,
+        "net.tsv --config empty.yaml": neither,
+        "net.tsv --config simulated.yaml": "expected a run, or resources with a local path in the configuration, found neither",
+        "none.tsv --truth truth.tsv": "none.tsv: expected a table of edges, found no file",
+        "truth.tsv --truth truth.tsv": "truth.tsv: expected the columns source, target, weight, each once, found source, target",
+        "net.tsv --truth zero.tsv": "zero.tsv: expected signs -1 or 1, found 0",
+        "net.tsv --truth truth.tsv --candidates pairs.tsv": "found none of 2 (such as a to b)",
+        "net.tsv --truth truth.tsv --candidates self.tsv": "self.tsv: expected edges between two genes",
+        "self.tsv --truth truth.tsv": "self.tsv: expected edges between two genes, found only edges of a gene to itself",
+        "large.tsv --truth truth.tsv": "expected at most 2,000 genes, of which all ordered pairs are judged, found 2,002. Give the pairs to judge by",
     }
-    for arguments, expected in cases.items():
-        assert main(["score", *arguments]) == 2, arguments
+    for command, expected in cases.items():
+        assert main(["score", *command.split()]) == 2, command
         captured = capsys.readouterr()
         assert captured.out == ""
         assert expected in captured.err
