@@ -55,6 +55,18 @@ def test_a_true_network_beats_everything_and_says_by_how_much():
     assert summary["headline"]["sentence"].endswith("The edge null (best of 2 draws) does not reach this.")
 
 
+def test_both_nulls_of_a_good_model_stand_beside_it():
+    tables = evaluate(draw_case(), settings=SETTINGS, seed=0)
+    for reference in ("truth", "string"):
+        shown = tables.summary["references"][reference]["no_prior"]
+        for null in ("edge_null0", "edge_null1", "label_null0"):
+            for metric in ("auprc", "same_source_auroc", "degree_matched_auprc", "auroc"):
+                low, high = shown[null][metric]["interval"]
+                assert low <= high < shown["causal"][metric]["interval"][0], (reference, null, metric)
+        curves = tables.curves.query("reference == @reference and subset == 'no_prior'")
+        assert {"causal", "edge_null0", "edge_null1", "label_null0"} <= set(curves["ranking"])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_beats_nothing_and_is_declared_no_result(seed):
     summary, verdicts = verdicts_of(draw_case(seed, causal_noise=None))
