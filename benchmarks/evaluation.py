@@ -7,7 +7,8 @@ candidate edges, targets of equal and regulators of very unequal degree. Scores 
 each in a process of its own whose peak memory is what the system reports, the drawn inputs included:
 
 * `rankings`: 12 rankings (two models, four nulls, six baselines), all subsets, metrics, controls and bootstrap intervals.
-* `stage`: besides, mean shift and ridge between 379 perturbations, and four fits on resampled perturbations, as the stage has them.
+* `stage`: besides, mean shift and ridge between 379 perturbations, and as many nulls and fits on resampled perturbations as the workflow makes by
+  default.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from causcade.config import EvaluationConfig
+from causcade.config import CausalConfig, EvaluationConfig
 from causcade.evaluation import EvaluationInputs, Responses, evaluate
 from causcade.files import write_json
 
@@ -89,8 +90,9 @@ def draw_inputs(num_genes: int, num_edges: int, *, with_responses: bool) -> Eval
     def score(signal: float) -> np.ndarray:
         return (rng.standard_normal(num_edges) + signal * hits) * rng.choice([-1.0, 1.0], num_edges)
 
-    fits = {"causal": SIGNAL, "causal_prior": SIGNAL, "edge_null0": 0.0, "edge_null1": 0.0, "label_null0": 0.1, "label_null1": 0.1}
-    fits |= {f"causal_boot{number}": SIGNAL for number in range(4)} if with_responses else {}
+    fitted = CausalConfig() if with_responses else CausalConfig(edge_nulls=2, label_nulls=2, bootstraps=0)
+    fits = {"causal": SIGNAL, "causal_prior": SIGNAL} | {f"causal_boot{number}": SIGNAL for number in range(fitted.bootstraps)}
+    fits |= {f"edge_null{number}": 0.0 for number in range(fitted.edge_nulls)} | {f"label_null{number}": 0.1 for number in range(fitted.label_nulls)}
     hit = rng.choice(num_genes, min(NUM_TARGETS, num_genes), replace=False)
     drugs = [f"drug{number:03d}" for number in range(NUM_DRUGS)]
     links = pd.DataFrame({"perturbation": rng.choice(drugs, 2 * len(hit)), "target": names[np.tile(hit, 2)], "sign": -1})
