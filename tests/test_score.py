@@ -16,7 +16,6 @@ from causcade.config import Config, EvaluationConfig
 from causcade.errors import InputError
 from causcade.evaluation import evaluate
 from causcade.files import read_json, read_parquet, write_anndata, write_json, write_parquet
-from causcade.resources.references import string_reference
 from causcade.score import format_score, gather, judge, write_score
 
 SETTINGS = EvaluationConfig(bootstrap=20)
@@ -331,15 +330,3 @@ def test_known_baselines_of_dream4(tmp_path, shared_data):
         found[name] = value_of(table, reference="truth", ranking="network", subset="all", metric="auprc")
     assert found["correlation"] == pytest.approx(0.086, abs=0.002)
     assert found["z"] == pytest.approx(0.494, abs=0.002)
-
-
-@pytest.mark.shared_data
-def test_proteins_of_which_a_partial_string_file_cannot_speak_are_in_no_judged_pair(shared_data):
-    """The file lacks all links of 2,326 proteins: pairs with them are unknown, not negative."""
-    stem = shared_data / "references" / "ppi"
-    links = "9606.protein.physical.links.v12.0.min700.partial"
-    excluded = pd.read_csv(stem / f"{links}.excluded_proteins.tsv.gz", sep="\t")["preferred_name"]
-    reference = string_reference(stem / f"{links}.txt.gz", stem / "9606.protein.info.v12.0.txt.gz", None, 700)
-    assert len(excluded) == 2326
-    assert not set(excluded) & set(reference.universe)
-    assert {"JUN", "FOS", "POLR2B"} <= set(excluded)
