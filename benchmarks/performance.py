@@ -202,6 +202,30 @@ The added plate took {results["ratio_job_s"]:.1%} of the time of the jobs of the
 """
 
 
+def evaluation_section(results: dict[str, Any], mask: dict[str, Any] | None) -> str:
+    """Time and memory of the evaluation and of the mask at atlas size."""
+    rows = [
+        [
+            name,
+            f"{part['num_rankings']}",
+            f"{part['num_references']}",
+            f"{part['num_intervals']:,}",
+            f"{part['seconds']:.0f}",
+            f"{part['peak_gb']:.1f}",
+        ]
+        for name, part in (("rankings against references", results["rankings"]), ("the whole stage, with all nulls and fits", results["stage"]))
+    ]
+    text = f"""## Evaluation
+
+{results["num_edges"]:,} candidate edges of {results["num_genes"]:,} genes, {results["bootstrap"]} resamplings of the genes, {results["facts"]["threads"]} threads:
+
+{table(["what", "rankings", "references", "intervals", "seconds", "peak GB"], rows)}
+"""
+    if mask:
+        text += f"\nThe mask itself: {mask['num_edges']:,} edges in {mask['seconds']:.1f} s and {mask['peak_gb']:.1f} GB.\n"
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default="benchmarks/results")
@@ -216,6 +240,8 @@ def main() -> None:
         parts.append(reading_section(found["reading"]))
     if "added_plate" in found:
         parts.append(added_section(found["added_plate"]))
+    if "evaluation" in found:
+        parts.append(evaluation_section(found["evaluation"], found.get("mask")))
     absent = [name for name in ("coexpression", "reading", "added_plate", "evaluation", "coexpression_gpu") if name not in found]
     if absent:
         parts.append(f"Not measured yet: {', '.join(absent)} (`benchmarks/`).\n")
