@@ -30,6 +30,7 @@ rule check_plate:
         runtime=minutes,
     params:
         plate=plate_of,
+        inside=inside_of,
         settings=settings_of("input") | {"perturbation": LABELS},
         code=code_digest("checks"),
     script:

@@ -6,7 +6,7 @@ import sys
 from causcade.code_digest import code_digest
 from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
-from causcade.input_files import input_files, table_paths
+from causcade.input_files import folder_digest, input_files, table_paths
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
@@ -78,6 +78,11 @@ def per_plate(pattern):
 def counts_of(wildcards):
     """Input of a plate: its file or folder; of an mtx folder, its files."""
     return input_files(PLATES[wildcards.plate].counts, CONFIG.input.format)
+
+
+def inside_of(wildcards):
+    """What is in the folder that a plate is read from, as a parameter: a file rewritten in it does not change the folder."""
+    return folder_digest(PLATES[wildcards.plate].counts)
 
 
 def tables_of(wildcards):

@@ -23,6 +23,7 @@ rule quality:
         runtime=minutes,
     params:
         plate=plate_of,
+        inside=inside_of,
         settings=settings_of("input", "quality", "seed", "backend")
         | {"perturbation": LABELS},
         columns=CONFIG.covariates.obs_columns,

@@ -1,5 +1,6 @@
 """What an input is, and the files behind it."""
 
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from causcade.input_files import (
     absent_table,
     find_mtx,
     first_line,
+    folder_digest,
     input_files,
     is_cells_by_genes,
     list_shards,
@@ -200,6 +202,27 @@ def test_files_that_the_rules_list(stored, tmp_path):
     assert len(input_files(str(write_parse(tmp_path / "p", draw_counts(), metadata=False)))) == 2
     assert input_files("nowhere/x.mtx") == ["nowhere/x.mtx"]
     assert input_files(str(tmp_path)) == [str(tmp_path)]
+
+
+def test_digest_of_a_folder_follows_its_files(tmp_path):
+    folder = tmp_path / "shards"
+    (folder / "deep").mkdir(parents=True)
+
+    def digest() -> str:
+        folder_digest.cache_clear()
+        return folder_digest(str(folder))
+
+    assert digest() == ""
+    (folder / "deep" / "a").write_text("1")
+    first = digest()
+    assert len(first) == 16
+    os.utime(folder / "deep" / "a", (1, 1))
+    assert digest() == first
+    (folder / "deep" / "a").write_text("12")
+    second = digest()
+    (folder / "deep" / "a").rename(folder / "deep" / "b")
+    assert len({first, second, digest()}) == 3
+    assert folder_digest(str(folder / "deep" / "b")) == folder_digest(str(folder / "nothing")) == ""
 
 
 def test_tables_that_the_rules_list():

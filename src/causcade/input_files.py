@@ -8,7 +8,9 @@ An mtx folder holds one matrix in text: of 10x (`matrix.mtx`, `barcodes.tsv`, `f
 
 from __future__ import annotations
 
+import functools
 import gzip
+import hashlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ __all__ = [
     "absent_table",
     "find_mtx",
     "first_line",
+    "folder_digest",
     "input_files",
     "is_cells_by_genes",
     "list_shards",
@@ -331,6 +334,17 @@ def input_files(path: str, asked: str = "auto") -> list[str]:
     except (InputError, OSError):
         return [path]
     return [str(file) for file in (files.matrix, files.genes, files.cells) if file is not None]
+
+
+@functools.cache
+def folder_digest(path: str) -> str:
+    """Digest of the names and sizes of all files below a folder (16 hexadecimal digits); empty for a file, or where nothing is.
+
+    A file that is rewritten in its place changes neither the folder nor, to the workflow, the input that the folder is.
+    """
+    files = sorted(place for place in Path(path).rglob("*") if place.is_file())
+    facts = "\n".join(f"{place.relative_to(path)}\t{place.stat().st_size}" for place in files)
+    return hashlib.sha256(facts.encode()).hexdigest()[:16] if files else ""
 
 
 def table_paths(settings: InputConfig, plate: str | None) -> list[str]:
