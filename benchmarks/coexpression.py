@@ -40,13 +40,14 @@ from causcade.coexpression import (
 from causcade.coexpression.blocks import Preparation, anchored_counts
 from causcade.coexpression.dense import PRECISIONS
 from causcade.coexpression.kernels import KERNEL_CELLS, HybridGram
-from causcade.files import write_json
+from causcade.files import read_json, write_json
 
 NUM_GENES = 14_142
 ATLAS_DENSITY = 0.066
 DENSITIES = (0.01, 0.026, 0.066, 0.11, 0.18, 0.26)
 TERMS = ["log_counts", "mito_fraction", "s_score", "g2m_score", "plate", "cell_line"]
 NUM_LINES = 50
+PARTS = ["compared", "scaling", "precisions"]
 SEED = 0
 
 
@@ -87,7 +88,7 @@ def peers(x: sp.csr_matrix, *, all_of_them: bool) -> dict[str, tuple[int, Callab
     found: dict[str, tuple[int, Callable[[], Any]]] = {
         "BLAS ssyrk": (len(dense), lambda: ssyrk(1.0, dense, trans=1, c=total, beta=1.0, overwrite_c=1)),
     }
-    mkl = load_mkl()
+    mkl = load_mkl() if x.nnz < np.prod(x.shape) else None  # nobody would multiply a full matrix as a sparse one
     part = x[:KERNEL_CELLS]
     if mkl is not None:
         transposed = sp.csr_matrix(part.T)
@@ -263,28 +264,33 @@ def main() -> None:
     parser.add_argument("--output", default="benchmarks/results/coexpression.json")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these; the others stay as the output has them")
     parser.add_argument("--quick", action="store_true", help="one density, two sizes, fewer rounds")
     arguments = parser.parse_args()
     import torch
 
     torch.set_num_threads(arguments.threads)
     rounds = 1 if arguments.quick else arguments.rounds
-    print(f"kernel against peers, {NUM_GENES} genes, {arguments.threads} threads")
-    densities = (ATLAS_DENSITY,) if arguments.quick else (*DENSITIES, 1.0)
-    compared = [compare(density, rounds=rounds, threads=arguments.threads, all_of_them=density == ATLAS_DENSITY) for density in densities]
-    print("job of a plate, from the cell store to its sums, and what follows")
-    sizes = [20_000, 50_000] if arguments.quick else [20_000, 50_000, 100_000, 200_000]
-    facts = {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": arguments.threads,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
-    scaled = scaling(sizes, arguments.threads)
-    print("precisions of a GPU, emulated")
-    write_json(arguments.output, {"facts": facts, "compared": compared, "scaling": scaled, "precisions": precision_errors(), "genes": NUM_GENES})
+    output = Path(arguments.output)
+    results: dict[str, Any] = read_json(output) if output.is_file() else {}
+    facts = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": arguments.threads}
+    facts |= {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    results |= {"facts": facts, "genes": NUM_GENES}
+    if "compared" in arguments.parts:
+        print(f"kernel against peers, {NUM_GENES} genes, {arguments.threads} threads")
+        densities = (ATLAS_DENSITY,) if arguments.quick else (*DENSITIES, 1.0)
+        results["compared"] = [
+            compare(density, rounds=rounds, threads=arguments.threads, all_of_them=density == ATLAS_DENSITY) for density in densities
+        ]
+        write_json(output, results)
+    if "scaling" in arguments.parts:
+        print("job of a plate, from the cell store to its sums, and what follows")
+        results["scaling"] = scaling([20_000, 50_000] if arguments.quick else [20_000, 50_000, 100_000, 200_000], arguments.threads)
+        write_json(output, results)
+    if "precisions" in arguments.parts:
+        print("precisions of a GPU, emulated")
+        results["precisions"] = precision_errors()
+        write_json(output, results)
     print(json.dumps(facts))
 
 

@@ -76,6 +76,8 @@ def split(
                 starts[rank - num_multiplied + 1] += 1
             if has_panels and rank < num_dense:
                 panels_TBW[rank // width, cell, rank % width] += value
+    if num_sparse == 0:
+        return
     for gene in range(num_sparse):
         starts[gene + 1] += starts[gene]
     following = starts[:-1].copy()
