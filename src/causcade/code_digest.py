@@ -17,7 +17,7 @@ __all__ = ["code_digest", "modules_of"]
 PACKAGE = Path(__file__).parent
 INFRASTRUCTURE = frozenset(
     {
-        "backend", "cli", "code_digest", "config", "config_files", "config_input", "config_mistakes", "doctor", "errors",
+        "backend", "cli", "code_digest", "config", "config_files", "config_input", "config_mistakes", "config_resources", "doctor", "errors",
         "files", "plates", "resource_catalogue", "runtime", "validation",
     }
 )  # fmt: skip
