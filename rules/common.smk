@@ -152,7 +152,7 @@ def pairs(wildcards, attempt):
     num_genes = simulated or CONFIG.panel.num_genes or 0
     plate = getattr(wildcards, "plate", None)
     cells = 0 if plate is None else names_of(plate)
-    return (max(4000, 2000 + round(30e-6 * num_genes**2)) + cells) * attempt
+    return (max(4000, 1500 + round(16e-6 * num_genes**2)) + cells) * attempt
 
 
 def minutes(wildcards, attempt):
