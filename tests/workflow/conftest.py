@@ -22,6 +22,7 @@ PARTS = ["Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs",
 SIMULATION = "{num_genes: 120, num_tfs: 12, num_drugs: 24, num_cell_lines: 2, cells_per_well: 16, plates: [plate1, plate2, plate3]}"
 SCREEN = """
 run: small
+backend: cpu
 plates: plates.tsv
 input: {{tables: [{{path: "data/{{plate}}_wells.tsv", of: sample}}]}}
 quality: {{mad: null}}

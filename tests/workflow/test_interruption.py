@@ -159,7 +159,6 @@ def test_a_killed_job_costs_its_plate_or_its_shard_and_shards_change_no_result(f
     finish = checkout.snakemake("--rerun-incomplete", *sums)
     assert finish.returncode == 0, finish.stdout[-4000:] + finish.stderr[-4000:]
     assert not shards.parent.exists()
-    assert checkout.planned(*sums) == []
 
     # sums of shards are gone by now; that is no reason to measure them again
     write_plates(checkout, ["plate1", "plate2", "plate3"])
