@@ -31,7 +31,6 @@ from causcade.cells import CellStore, log_normalise, write_store
 from causcade.coexpression import (
     add_moments,
     measure_moments,
-    read_moments,
     residual_correlation,
     top_partners,
     write_coexpression,
@@ -247,7 +246,6 @@ def scaling(sizes: list[int], threads: int) -> dict[str, Any]:
             seconds, memory = in_a_process(correlate, moments, folder, num_plates)
             after[str(num_plates)] = {"seconds": seconds, "peak_gb": memory}
             print(f"  coexpression of {num_plates} plate(s)  {seconds:7.1f} s  {memory:.2f} GB", flush=True)
-        kept = read_moments(moments).num_cells
     # the slope leaves out what a job costs whatever its size
     slope = np.polyfit([row["cells"] for row in rows], [row["seconds"] for row in rows], 1)
     return {
@@ -256,7 +254,6 @@ def scaling(sizes: list[int], threads: int) -> dict[str, Any]:
         "fixed_s": slope[1],
         "moments_bytes": num_bytes,
         "coexpression": after,
-        "last_cells": kept,
         "prepared_per_core_s": prepared,
     }
 

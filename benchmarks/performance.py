@@ -17,7 +17,7 @@ ATLAS_CELLS = 100_648_790
 ATLAS_NONZERO = 1.47e11
 BYTES_PER_NONZERO = 1.7
 # Published by the vendor or measured by others, and named so on the page: nothing here ran on such a machine.
-H200_FLOPS = {"float32": 67e12, "tf32": 395e12, "fp16_split": 790e12, "fp16": 790e12}
+H200_FLOPS = {"float32": 67e12, "fp16_split": 790e12}
 STORAGE_BYTES_PER_S = 6e9
 H200_CORES = 16
 NODE_CORES = 64
@@ -110,7 +110,7 @@ Over the density (genes multiplied as matrices / genes with a dense column, as t
 
 ![ratios over the density](images/density.svg)
 
-The job of a plate, from its cell store to the written sums, with {len(["log_counts", "mito", "s", "g2m"])} numeric covariates, plate and 50 cell lines, each in a process of its own:
+The job of a plate, from its cell store to the written sums, with 4 numeric covariates, plate and 50 cell lines, each in a process of its own:
 
 {table(["cells", "seconds", "peak GB"], plate)}
 
@@ -147,7 +147,7 @@ def atlas_section(results: dict[str, Any]) -> str:
     ]
     for gpus in (1, 8):
         cpu = ATLAS_CELLS / (prepared * H200_CORES * gpus)
-        for precision in ("float32", "fp16_split"):
+        for precision in H200_FLOPS:
             gpu = products * (3 if precision == "fp16_split" else 1) / (H200_FLOPS[precision] * gpus)
             parts = {"products on the GPU": gpu, f"preparing blocks on {H200_CORES * gpus} cores": cpu, "reading 250 GB at 6 GB/s": storage}
             limit = max(parts, key=parts.__getitem__)
