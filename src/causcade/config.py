@@ -16,12 +16,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from causcade.config_input import ColumnsConfig, ColumnSource, ControlWhere, InputConfig, PerturbationConfig, Positive, Section
 from causcade.config_mistakes import place_of, sentences_of, without
 from causcade.config_resources import ResourceConfig, ResourcesConfig
+from causcade.config_tx1 import EmbeddingConfig, PretrainingConfig
 from causcade.errors import ConfigError
 
 __all__ = [
     "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig",
     "ConditionsConfig", "Config", "ControlWhere", "CovariatesConfig", "EmbeddingConfig", "EvaluationConfig",
-    "InputConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "QualityConfig",
+    "InputConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "PretrainingConfig", "QualityConfig",
     "ReportConfig", "ResourceConfig", "ResourcesConfig", "SimulationConfig", "parse_config",
 ]  # fmt: skip
 
@@ -141,17 +142,6 @@ class MaskConfig(Section):
     symmetric: bool = Field(default=False, description="Add the other direction of each coexpression edge too.")
 
 
-class EmbeddingConfig(Section):
-    """The cell representation that the basal decoder starts from."""
-
-    source: Literal["precomputed", "pca"] = Field(default="pca", description="precomputed (an obsm key of the input) or pca.")
-    obsm: str = Field(default="X_emb", description="obsm key of a precomputed embedding.")
-    dimensions: Positive = Field(default=32, description="Dimensions of the PCA.")
-    cells: Literal["controls", "all"] = Field(
-        default="controls", description="Which cells to embed; controls suffice for `basal.baseline: matched_control`."
-    )
-
-
 class BasalConfig(Section):
     """The basal decoder and the baseline of treated cells."""
 
@@ -264,6 +254,9 @@ class Config(Section):
     covariates: CovariatesConfig = Field(default=CovariatesConfig(), description="Covariates.")
     coexpression: CoexpressionConfig = Field(default=CoexpressionConfig(), description="Coexpression.")
     mask: MaskConfig = Field(default=MaskConfig(), description="Candidate edges.")
+    pretraining: PretrainingConfig = Field(
+        default=PretrainingConfig(), description="Training of a TX1 model, where `embedding.model` is null, or on request (`snakemake pretraining`)."
+    )
     embedding: EmbeddingConfig = Field(default=EmbeddingConfig(), description="Embedding.")
     basal: BasalConfig = Field(default=BasalConfig(), description="Basal decoder.")
     conditions: ConditionsConfig = Field(default=ConditionsConfig(), description="Conditions.")
