@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 from causcade.causal import fit_causal, responses_for_fit, run_fit, settings_for_fit
 from causcade.config import CausalConfig
 from causcade.errors import InputError
+from causcade.files import write_anndata
 from causcade.fits import fit_names
-from causcade.responses import aggregate, build_responses
+from causcade.responses import ScreenFiles, aggregate, build_responses, read_responses
 
 SCREEN = make_screen()
 SETTINGS = CausalConfig(num_steps=120, l1_start=30, held_out_lines=["A549"])
@@ -136,3 +137,17 @@ def test_effects_or_responses_give_the_same_fit(responses):
     fits = [fit_causal(data, SCREEN.edges, settings, seed=0) for data in (responses, aggregate(responses))]
     np.testing.assert_array_equal(fits[0].weight_C, fits[1].weight_C)
     assert isinstance(fits[0].held_out, pd.DataFrame)
+
+
+def test_files_read_plate_by_plate_give_the_same_fit(tmp_path):
+    paths = []
+    for name, plates in (("conditions", SCREEN.conditions), ("baselines", SCREEN.baselines)):
+        for number, plate in enumerate(plates):
+            write_anndata(tmp_path / name / f"p{number}.zarr", plate)
+        paths.append([str(path) for path in sorted((tmp_path / name).iterdir())])
+    settings = SETTINGS.model_copy(update={"num_steps": 5})
+    for name in ("noprior", "edgenull0", "line_A549"):
+        screens = ScreenFiles(*paths, SCREEN.targets), read_responses(*paths, SCREEN.targets)
+        found, expected = (run_fit(name, screen, SCREEN.edges, settings, seed=0) for screen in screens)
+        np.testing.assert_allclose(found.weight_C, expected.weight_C, atol=1e-5)
+        pd.testing.assert_frame_equal(found.held_out, expected.held_out, atol=1e-5)

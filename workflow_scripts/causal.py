@@ -10,7 +10,7 @@ from causcade.config import CausalConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
+        screen = responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
         fit = causal.run_fit(
             job.wildcards.fit,
             screen,

@@ -31,6 +31,7 @@ from causcade.errors import InputError
 from causcade.responses import (
     DrugEffects,
     Responses,
+    ScreenFiles,
     aggregate,
     bootstrap,
     drug_folds,
@@ -54,8 +55,10 @@ def settings_for_fit(name: str, settings: CausalConfig) -> CausalConfig:
     return settings.model_copy(update={"prior_strength": 0.0}) if name.startswith(NO_PRIOR) else settings
 
 
-def responses_for_fit(name: str, responses: Responses, settings: CausalConfig, *, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
+def responses_for_fit(name: str, responses: Responses | ScreenFiles, settings: CausalConfig, *, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
     """Training effects of one fit, and the held-out ones (None where nothing is held out).
+
+    Responses in memory and the files of a screen give the same; the files are read one plate at a time.
 
     Raises
     ------
@@ -68,9 +71,8 @@ def responses_for_fit(name: str, responses: Responses, settings: CausalConfig, *
             f"fit: expected main, noprior, edgenull0.., labelnull0.., boot0.., drugs0.. or line_<name>, found {name!r}. Correct the name."
         )
     if name.startswith("line_"):
-        training, held_out = (aggregate(part) for part in hold_out_line(responses, name.removeprefix("line_")))
-        return training, held_out
-    effects = aggregate(responses)
+        return _hold_out_line(responses, name.removeprefix("line_"))
+    effects = responses.effects() if isinstance(responses, ScreenFiles) else aggregate(responses)
     kind = name.rstrip("0123456789")
     rng = np.random.default_rng([seed, zlib.crc32((kind if kind == "drugs" else name).encode())])  # all folds come from one split
     match kind:
@@ -87,6 +89,13 @@ def responses_for_fit(name: str, responses: Responses, settings: CausalConfig, *
             return hold_out_drugs(effects, drug_folds(effects, settings.drug_folds, rng)[int(name.removeprefix("drugs"))])
         case _:
             return effects, None
+
+
+def _hold_out_line(responses: Responses | ScreenFiles, line: str) -> tuple[DrugEffects, DrugEffects]:
+    if isinstance(responses, ScreenFiles):
+        return responses.without_line(line)
+    training, held_out = hold_out_line(responses, line)
+    return aggregate(training), aggregate(held_out)
 
 
 def fit_causal(
@@ -133,7 +142,14 @@ def fit_causal(
 
 
 def run_fit(
-    name: str, responses: Responses, edges: pd.DataFrame, settings: CausalConfig, *, seed: int, device: str = "cpu", checkpoint: Path | None = None
+    name: str,
+    responses: Responses | ScreenFiles,
+    edges: pd.DataFrame,
+    settings: CausalConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
 ) -> CausalFit:
     """One named fit, with its data, its settings and, where something is held out, its predictions."""
     training, held_out = responses_for_fit(name, responses, settings, seed=seed)

@@ -20,7 +20,10 @@ from causcade.responses.targets import list_targets
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Responses", "build_responses"]
+__all__ = [
+    "Baselines", "PooledVariance", "Responses", "build_responses", "finish_errors", "gene_axis", "no_conditions", "no_controls",
+    "subtract_baselines", "tell_unmeasured",
+]  # fmt: skip
 
 logger = logging.getLogger("causcade")
 
@@ -99,41 +102,57 @@ def build_responses(conditions: Sequence[AnnData], baselines: Sequence[AnnData],
         If the gene axes differ, or no condition has a baseline.
     """
     if not conditions:
-        raise InputError("conditions: expected at least one plate, found none. Run the stage `conditions` first.")
-    genes = _gene_axis([*conditions, *baselines])
-    shift = _Baselines(baselines, len(genes))
-    blocks = [_subtract(plate, shift) for plate in conditions]
+        raise no_conditions()
+    genes = gene_axis([store.var for store in (*conditions, *baselines)])
+    shift = Baselines(baselines, len(genes))
+    blocks = [subtract_baselines(plate, shift) for plate in conditions]
     obs = pd.concat([block[0] for block in blocks], ignore_index=True)
     if obs.empty:
-        raise InputError(
-            "conditions: expected treated conditions with controls of the same cell line, found none. "
-            "Check `perturbation.control`, and that every cell line has control cells on some plate."
-        )
+        raise no_controls()
     delta_CG = np.concatenate([block[1] for block in blocks])
     var_CG = _shrink(np.concatenate([block[2] for block in blocks]), obs["n_cells"].to_numpy(np.float64))
-    se_CG = _finish(delta_CG, var_CG, np.concatenate([block[3] for block in blocks]), obs, recentre=recentre)
+    se_CG = finish_errors(delta_CG, var_CG, np.concatenate([block[3] for block in blocks]), obs, recentre=recentre)
     links, unmeasured = list_targets(set(obs["perturbation"]), targets, genes)
-    if len(unmeasured):
-        logger.warning("%d listed targets of %d perturbations are not in the panel", len(unmeasured), unmeasured["perturbation"].nunique())
+    tell_unmeasured(unmeasured)
     return Responses(
         delta_CG=delta_CG, se_CG=se_CG, obs=obs, genes=genes, links=links, unmeasured=unmeasured, control_mean_G=shift.mean_LG.mean(axis=0)
     )
 
 
-def _gene_axis(plates: Sequence[AnnData]) -> pd.DataFrame:
-    first = plates[0]
-    for plate in plates[1:]:
-        if not plate.var_names.equals(first.var_names):
+def no_conditions() -> InputError:
+    """Error of a run without plates."""
+    return InputError("conditions: expected at least one plate, found none. Run the stage `conditions` first.")
+
+
+def no_controls() -> InputError:
+    """Error of a run none of whose conditions has a baseline."""
+    return InputError(
+        "conditions: expected treated conditions with controls of the same cell line, found none. "
+        "Check `perturbation.control`, and that every cell line has control cells on some plate."
+    )
+
+
+def tell_unmeasured(unmeasured: pd.DataFrame) -> None:
+    """Say in the log which listed targets are off the gene axis, if any are."""
+    if len(unmeasured):
+        logger.warning("%d listed targets of %d perturbations are not in the panel", len(unmeasured), unmeasured["perturbation"].nunique())
+
+
+def gene_axis(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Table gene, gene_id of the axis that all stores share, from their tables `var`."""
+    first = tables[0]
+    for table in tables[1:]:
+        if not table.index.equals(first.index):
             raise InputError(
-                f"conditions and baselines: expected the same {first.n_vars} genes in the same order everywhere, found one with {plate.n_vars} "
+                f"conditions and baselines: expected the same {len(first)} genes in the same order everywhere, found one with {len(table)} "
                 "genes or another order. Rerun `conditions` and `basal` on the present panel."
             )
-    ids = first.var_names.astype(str).to_numpy()
-    symbols = first.var["gene"].astype(str).to_numpy() if "gene" in first.var else ids
+    ids = first.index.astype(str).to_numpy()
+    symbols = first["gene"].astype(str).to_numpy() if "gene" in first else ids
     return pd.DataFrame({"gene": symbols, "gene_id": ids})
 
 
-class _Baselines:
+class Baselines:
     """Look-up of the baseline of a plate and line, and of its variance."""
 
     def __init__(self, baselines: Sequence[AnnData], num_genes: int) -> None:
@@ -171,7 +190,7 @@ class _Baselines:
         return self.mean_LG[rows].mean(axis=0), self.var_LG[rows].mean(axis=0) / num + self.between_G * (1 + 1 / num)
 
 
-def _subtract(plate: AnnData, shift: _Baselines) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
+def subtract_baselines(plate: AnnData, shift: Baselines) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
     """Treated conditions of one plate: obs, response, variance of cells (NaN for one cell), variance of the baseline; the last three [C, G]."""
     treated = ~plate.obs["is_control"].to_numpy(bool)
     obs = plate.obs.loc[treated, OBS_COLUMNS].reset_index(drop=True)
@@ -195,16 +214,38 @@ def _subtract(plate: AnnData, shift: _Baselines) -> tuple[pd.DataFrame, FloatArr
     return obs.loc[keep].reset_index(drop=True), delta_CG[keep], var_CG[keep], base_CG[keep]
 
 
+class PooledVariance:
+    """Variance of a cell of each gene over all conditions, weighted by their degrees of freedom, to which that of a condition is shrunk."""
+
+    def __init__(self, num_genes: int) -> None:
+        self._sum_G, self._freedom = np.zeros(num_genes), 0.0
+
+    def add(self, var_CG: FloatArray, num_cells_C: npt.NDArray[np.float64]) -> None:
+        """Add conditions; the variance of one cell is unknown (NaN or 0) and counts nothing."""
+        freedom_C = np.maximum(num_cells_C - 1, 0)
+        known_CG = np.where((freedom_C[:, None] > 0) & np.isfinite(var_CG), var_CG, 0)
+        self._sum_G += freedom_C @ known_CG.astype(np.float64)
+        self._freedom += float(freedom_C.sum())
+
+    def floored(self) -> npt.NDArray[np.float64]:
+        """Pooled variance [G], at least a share of its median: a gene without counts must not get infinite precision."""
+        pooled_G = self._sum_G / max(self._freedom, 1.0)
+        positive = pooled_G[pooled_G > 0]
+        return np.maximum(pooled_G, VARIANCE_FLOOR * float(np.median(positive)) if positive.size else 1.0)
+
+    def shrink(self, var_CG: FloatArray, num_cells_C: npt.NDArray[np.float64]) -> FloatArray:
+        """Variance of a cell of each condition, shrunk towards the pooled one with the weight of `PRIOR_CELLS` cells."""
+        freedom_C = np.maximum(num_cells_C - 1, 0)
+        weight_C1 = (freedom_C / (freedom_C + PRIOR_CELLS)).astype(np.float32)[:, None]
+        known_CG = np.where((freedom_C[:, None] > 0) & np.isfinite(var_CG), var_CG, 0)
+        return np.asarray(weight_C1 * known_CG + (1 - weight_C1) * self.floored().astype(np.float32), dtype=np.float32)
+
+
 def _shrink(var_CG: FloatArray, num_cells_C: npt.NDArray[np.float64]) -> FloatArray:
-    """Variance of a cell, shrunk towards the pooled variance of the gene with the weight of `PRIOR_CELLS` cells, then floored."""
-    freedom_C = np.maximum(num_cells_C - 1, 0)
-    known_CG = np.where((freedom_C[:, None] > 0) & np.isfinite(var_CG), var_CG, 0)
-    pooled_G = freedom_C @ known_CG.astype(np.float64) / max(freedom_C.sum(), 1.0)
-    positive = pooled_G[pooled_G > 0]
-    floor = VARIANCE_FLOOR * float(np.median(positive)) if positive.size else 1.0
-    pooled_G = np.maximum(pooled_G, floor)
-    weight_C1 = (freedom_C / (freedom_C + PRIOR_CELLS)).astype(np.float32)[:, None]
-    return np.asarray(weight_C1 * known_CG + (1 - weight_C1) * pooled_G.astype(np.float32), dtype=np.float32)
+    """Variance of a cell, shrunk towards the pooled variance of these conditions."""
+    pooled = PooledVariance(var_CG.shape[1])
+    pooled.add(var_CG, num_cells_C)
+    return pooled.shrink(var_CG, num_cells_C)
 
 
 def _baseline_variance(var_LG: npt.NDArray[np.float64], num_cells_L: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -213,7 +254,7 @@ def _baseline_variance(var_LG: npt.NDArray[np.float64], num_cells_L: npt.NDArray
     return _shrink((np.nan_to_num(var_LG) * num_L1).astype(np.float32), num_cells_L).astype(np.float64) / num_L1
 
 
-def _finish(delta_CG: FloatArray, var_CG: FloatArray, base_CG: FloatArray, obs: pd.DataFrame, *, recentre: bool) -> FloatArray:
+def finish_errors(delta_CG: FloatArray, var_CG: FloatArray, base_CG: FloatArray, obs: pd.DataFrame, *, recentre: bool) -> FloatArray:
     """Re-centre `delta_CG` in place; return the standard errors.
 
     After re-centring the error of the baseline is gone (all conditions of a plate and line share it); the error of the median takes its place.

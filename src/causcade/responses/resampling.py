@@ -15,7 +15,7 @@ from causcade.errors import InputError
 from causcade.responses.conditions import Responses
 from causcade.responses.effects import DrugEffects
 
-__all__ = ["bootstrap", "drug_folds", "edge_null", "hold_out_drugs", "hold_out_line", "label_null"]
+__all__ = ["bootstrap", "drug_folds", "edge_null", "hold_out_drugs", "hold_out_line", "label_null", "unknown_line"]
 
 
 def edge_null(effects: DrugEffects, rng: np.random.Generator) -> DrugEffects:
@@ -68,6 +68,13 @@ def hold_out_drugs(effects: DrugEffects, names: list[str]) -> tuple[DrugEffects,
     return effects.take(~held_D), effects.take(held_D)
 
 
+def unknown_line(cell_line: str, lines: set[str]) -> InputError:
+    """Error of a line that cannot be held out."""
+    return InputError(
+        f"causal.held_out_lines: expected one of several cell lines, found {cell_line!r} among {sorted(lines)[:10]}. Correct the name, or remove it."
+    )
+
+
 def hold_out_line(responses: Responses, cell_line: str) -> tuple[Responses, Responses]:
     """Conditions of the other lines, and those of one line.
 
@@ -79,8 +86,5 @@ def hold_out_line(responses: Responses, cell_line: str) -> tuple[Responses, Resp
     lines = pd.Series(responses.obs["cell_line"])
     held_C = (lines == cell_line).to_numpy(bool)
     if not held_C.any() or held_C.all():
-        raise InputError(
-            f"causal.held_out_lines: expected one of several cell lines, found {cell_line!r} among {sorted(set(lines))[:10]}. "
-            "Correct the name, or remove it."
-        )
+        raise unknown_line(cell_line, set(lines))
     return responses.take(~held_C), responses.take(held_C)
