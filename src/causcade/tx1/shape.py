@@ -210,8 +210,8 @@ def num_parameters(shape: ModelShape) -> int:
 def forward_flops(shape: ModelShape, lengths: Sequence[int], *, decode: bool = False, only_cells: bool = False) -> float:
     """Count the floating-point operations of a forward pass: two for each multiply-add of a matrix product, attention included.
 
-    Pads cost nothing. A training step costs three times as much (the backward pass twice the forward pass). Activations, norms and softmax are left out, as is usual
-    for utilisation.
+    Pads cost nothing. A training step costs three times as much: the backward pass twice the forward pass. Activations, norms and softmax
+    are left out, as is usual for utilisation.
 
     Parameters
     ----------
