@@ -248,10 +248,12 @@ class Maker:
         self.summary()
 
     def leak(self) -> None:
-        rows = [(reference, prior, 5000, 800, 120, 0.024, 8.5, 14.1, 0.17 if prior == "any" else np.nan, np.nan, "the reference gives no literature")
+        rows = [(reference, prior, 5000, 800, 120, 0.024, 8.5, 14.1, 0.17 if prior == "any" else np.nan,
+                 *((1305, 8, 121, "") if reference == "complexportal" else (np.nan, np.nan, np.nan, "the reference gives no literature")))
                 for reference in REFERENCES[1:] for prior in ("any", "collectri", "trrust")]  # fmt: skip
         columns = ["reference", "prior", "num_reference_pairs", "num_prior_pairs", "num_common_pairs", "share_of_reference", "expected",
-                   "enrichment", "share_of_positives", "num_common_literature", "note"]  # fmt: skip
+                   "enrichment", "share_of_positives", "num_reference_literature", "num_common_literature", "num_pairs_of_common_literature",
+                   "note"]  # fmt: skip
         files.write_parquet(self.folder / "evaluation/leak.parquet", pd.DataFrame(rows, columns=columns))
 
     def summary(self) -> None:

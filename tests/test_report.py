@@ -330,6 +330,8 @@ def test_leaks_and_simple_predictions_are_shown(page: Page) -> None:
     assert "mean of perturbations that share a target" in words
     assert "ridge regression on the targets" in words
     assert "What the curated databases already know" in words
+    assert "8 of 1 305 121" in words
+    assert words.count("gives no literature") == 10, "three references of three priors each, and the note below the table"
 
 
 def test_metrics_that_lead_come_first(page: Page) -> None:

@@ -39,7 +39,7 @@ def test_member_pairs_equal_slow_reference_in_any_order():
         by_set = {f"S{number}": float(number) for number in range(6)}
         scores, choices = np.array([by_set[name] for name in sets]), rng.integers(0, 3, num)
         table = member_pairs(sets, genes, scores, choices)
-        found = {(a, b): score for a, b, score in table.itertuples(index=False)}
+        found = {(a, b): score for a, b, score in table.drop(columns="literature").itertuples(index=False)}
         assert found == slow_pairs(sets, genes, scores, choices)
         assert list(found) == sorted(found)
         order = rng.permutation(num)
@@ -50,7 +50,17 @@ def test_pairs_of_nothing_and_of_one_member():
     for num in (0, 1):
         table = member_pairs(np.array(["S"] * num, dtype=object), np.array(["G"] * num, dtype=object), np.zeros(num))
         assert len(table) == 0
-        assert list(table.columns) == ["gene_a", "gene_b", "score"]
+        assert list(table.columns) == ["gene_a", "gene_b", "score", "literature"]
+
+
+def test_literature_of_a_pair_is_that_of_all_sets_that_hold_it():
+    sets, genes = np.array(list("XXYYYZZ"), dtype=object), np.array(list("BAABCAB"), dtype=object)
+    cited = np.array(["3;1"] * 2 + ["10;3"] * 3 + [""] * 2, dtype=object)
+    table = member_pairs(sets, genes, np.zeros(7), literature=cited)
+    assert table[["gene_a", "gene_b", "literature"]].to_numpy().tolist() == [["A", "B", "1;10;3"], ["A", "C", "10;3"], ["B", "C", "10;3"]]
+    order = np.random.default_rng(0).permutation(7)
+    pd.testing.assert_frame_equal(member_pairs(sets[order], genes[order], np.zeros(7), literature=cited[order]), table)
+    assert (member_pairs(sets, genes, np.zeros(7))["literature"] == "").all()
 
 
 def test_string_pairs_universe_and_losses(tmp_path):
@@ -60,7 +70,7 @@ def test_string_pairs_universe_and_losses(tmp_path):
     (tmp_path / "info").write_text("#string_protein_id\tpreferred_name\n" + "".join(f"{a}\t{b}\n" for a, b in names.items()))
     found = string_reference(tmp_path / "links", tmp_path / "info", resolver_of(PROTEINS), 700)
     # A-B is there as p1-p2 (0.9) and as p6-p2 (0.95): one pair, the best score.
-    assert found.pairs.to_numpy().tolist() == [["A", "B", 0.95]]
+    assert found.pairs.to_numpy().tolist() == [["A", "B", 0.95, ""]]
     assert found.universe == ["A", "B", "C"], "C has a link below the cut-off, so that STRING can speak of it"
     assert found.account["lost"] == {"unknown_id": 2, "ambiguous_id": 1, "self_loop": 1, "below_cutoff": 2, "duplicate": 3}
     assert found.account["ambiguous"] == ["P00005"]
@@ -70,7 +80,7 @@ def test_string_pairs_universe_and_losses(tmp_path):
 def test_string_without_hgnc_uses_its_own_names(tmp_path):
     (tmp_path / "links").write_text("protein1 protein2 combined_score\np1 p2 900\n")
     (tmp_path / "info").write_text("#string_protein_id\tpreferred_name\np1\tZ\np2\tB\n")
-    assert string_reference(tmp_path / "links", tmp_path / "info", None, 0).pairs.to_numpy().tolist() == [["B", "Z", 0.9]]
+    assert string_reference(tmp_path / "links", tmp_path / "info", None, 0).pairs.to_numpy().tolist() == [["B", "Z", 0.9, ""]]
 
 
 def test_complexportal_pairs_universe_and_losses(tmp_path):
@@ -83,14 +93,21 @@ def test_complexportal_pairs_universe_and_losses(tmp_path):
     assert found.account["lost"] == {"unknown_complex": 1, "non_protein": 1, "unknown_id": 1, "ambiguous_id": 1, "duplicate": 1, "single_gene": 1}
 
 
+def test_complexportal_pairs_cite_what_their_complexes_cite(tmp_path):
+    rows = ["CPX-1\tP00001|P00002\t7;5", "CPX-2\tP00002|P00001|P00003\t6;5", "CPX-3\tP00003|P00004\t"]
+    (tmp_path / "c").write_text("complex_ac\tparticipants\tliterature\n" + "\n".join(rows) + "\n")
+    pairs = complexportal_reference(tmp_path / "c", resolver_of(PROTEINS)).pairs
+    assert pairs.drop(columns="score").to_numpy().tolist() == [["A", "B", "5;6;7"], ["A", "C", "5;6"], ["B", "C", "5;6"], ["C", "D", ""]]
+
+
 def test_humap_pairs_take_the_best_class(tmp_path):
     rows = ["x1,3,P00001 P00002,B A", "x2,1,P00002 P00001,A B", "x3,5,P00001 P00004,A D", "x4,2,P00003,C"]
     (tmp_path / "h").write_text("HuMAP2_ID,Confidence,Uniprot_ACCs,genenames\n" + "\n".join(rows) + "\n")
     found = humap_reference(tmp_path / "h", resolver_of(PROTEINS), 3)
-    assert found.pairs.to_numpy().tolist() == [["A", "B", 1.0]]
+    assert found.pairs.to_numpy().tolist() == [["A", "B", 1.0, ""]]
     assert found.universe == ["A", "B", "C", "D"]
     assert found.account["lost"] == {"below_cutoff": 2, "single_gene": 1}
-    assert humap_reference(tmp_path / "h", resolver_of(PROTEINS), 5).pairs.to_numpy().tolist() == [["A", "B", 1.0], ["A", "D", 0.2]]
+    assert humap_reference(tmp_path / "h", resolver_of(PROTEINS), 5).pairs["score"].tolist() == [1.0, 0.2]
 
 
 def test_classes_of_humap_3_are_scaled_to_its_six(tmp_path):
@@ -163,6 +180,10 @@ def test_real_references(shared_data):
     assert not hidden & set(string.universe), "proteins whose links the partial file lacks are outside its universe"
     portal = complexportal_reference(complexes / "complexportal_9606_participants_2022-07-11.derived.tsv.gz", resolver)
     assert 12_400 < len(portal.pairs) < 13_000
+    graph = complexportal_reference(complexes / "complexportal_obograph_2022-07-11.json.gz", resolver)
+    pd.testing.assert_frame_equal(graph.pairs.drop(columns="literature"), portal.pairs.drop(columns="literature"))
+    assert (graph.pairs["literature"] != "").mean() > 0.95
+    assert not portal.pairs["literature"].any()
     humap = humap_reference(complexes / "humap2_complexes_20200809InOrderMatched.csv", resolver, 3)
     assert 13_800 < len(humap.pairs) <= 14_132
     assert 9_950 < len(humap.universe) <= 10_033

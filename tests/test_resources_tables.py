@@ -46,6 +46,9 @@ def test_all_tables_from_simulated_files(simulated):
     assert_consistent(tables)
     assert set(tables.manifest) == {name for name, entry in CATALOGUE.items() if not entry.is_optional}
     assert set(tables.reference_pairs["reference"]) == {"string", "complexportal", "humap", "reactome"}
+    cites = tables.reference_pairs["literature"].ne("").groupby(tables.reference_pairs["reference"]).mean()
+    assert cites["complexportal"] > 0.8
+    assert (cites.drop("complexportal") == 0).all(), "their files name no publications"
     assert set(tables.gene_sets["collection"]) == {"tfs", "rbps", "hallmarks", "reactome"}
     assert tables.manifest["collectri"]["lost"]["pseudo_tf"] > 0
     assert tables.manifest["trrust"]["lost"]["excel_damaged"] > 0

@@ -219,6 +219,23 @@ def test_complextab_has_its_columns_and_participants(folder, hgnc):
     assert len(nested[18].split("|")) > len(nested[4].split("|"))
 
 
+def test_most_complexes_cite_publications_and_some_of_them_are_those_of_a_prior(folder, hgnc):
+    rows = [line.split("\t") for line in (folder / SIMULATED_FILES["complexportal"]).read_text().splitlines()[1:]]
+    cited = [set(re.findall(r"pubmed:(\d+)\(see-also\)", row[8])) for row in rows]
+    assert all("complex portal:CPX-" in row[8] for row in rows)
+    assert 0.8 < np.mean([bool(ids) for ids in cited]) < 1
+    collectri = pd.read_csv(folder / SIMULATED_FILES["collectri"], dtype=str, keep_default_na=False)
+    by_pair = {frozenset((row.source, row.target)): set(row.PMID.split(";")) for row in collectri.itertuples()}
+    symbol_of = dict(zip(hgnc["uniprot_ids"], hgnc["symbol"], strict=True))
+    num_listed = num_shared = 0
+    for row, ids in zip(rows, cited, strict=True):
+        members = {symbol_of.get(re.sub(r"(-\w+)?\(\d+\)$", "", token)) for token in row[4].split("|")}
+        of_edges = set().union(*(by_pair.get(frozenset(pair), set()) for pair in combinations(members - {None}, 2)))
+        num_listed += bool(of_edges)
+        num_shared += bool(ids & of_edges)
+    assert 0.3 < num_shared / num_listed < 1
+
+
 @pytest.mark.shared_data
 def test_complextab_header_is_the_upstream_one(shared_data, folder):
     upstream = (shared_data / "references" / "complexes" / "complextab_sample" / "9606.tsv").read_text().splitlines()[0]

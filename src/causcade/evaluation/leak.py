@@ -2,7 +2,10 @@
 
 The priors are directed and the references are not, so that both are compared as unordered pairs of genes. A prior can only leak pairs of which the
 reference can speak: of its pairs, those with both genes in the universe of the reference count. `expected` is the number of common pairs if the
-reference's pairs lay anywhere in its universe. Common literature is counted where both tables give it (column `literature`: ids joined by ";").
+reference's pairs lay anywhere in its universe.
+
+Two databases may also have read the same papers. Common literature is counted where both give it (column `literature`: ids joined by ";"); where one
+gives none, its counts are null and never 0, and `note` says which one gives none.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ __all__ = ["ANY_PRIOR", "leak_table"]
 ANY_PRIOR = "any"
 COLUMNS = [
     "reference", "prior", "num_reference_pairs", "num_prior_pairs", "num_common_pairs", "share_of_reference", "share_of_prior", "expected",
-    "enrichment", "num_positive_edges", "num_positive_curated", "share_of_positives", "num_common_literature", "num_common_with_literature", "note",
+    "enrichment", "num_positive_edges", "num_positive_curated", "share_of_positives", "num_reference_literature", "num_prior_literature",
+    "num_common_literature", "share_of_reference_literature", "num_pairs_of_common_literature", "num_common_with_literature", "note",
 ]  # fmt: skip
-NO_LITERATURE = "the reference gives no literature"
+NO_LITERATURE = "the {} gives no literature"
 
 
 def _pair_keys(first: pd.Series, second: pd.Series, genes: pd.Index) -> IntArray:
@@ -31,8 +35,11 @@ def _pair_keys(first: pd.Series, second: pd.Series, genes: pd.Index) -> IntArray
     return np.where((a >= 0) & (b >= 0) & (a != b), np.minimum(a, b) * len(genes) + np.maximum(a, b), -1)
 
 
-def _literature(text: pd.Series) -> list[set[str]]:
-    return [{item for item in str(one).split(";") if item} if isinstance(one, str) else set() for one in text]
+def _cited(table: pd.DataFrame) -> pd.DataFrame:
+    """Unite what the rows of a pair cite: key of the pair, publication; unique."""
+    given = table[table["literature"].fillna("") != ""] if "literature" in table.columns else table.iloc[:0].assign(literature="")
+    cited = given[["key"]].assign(publication=given["literature"].str.split(";")).explode("publication").drop_duplicates(ignore_index=True)
+    return cited[cited["publication"].fillna("") != ""]
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -40,16 +47,20 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _common_literature(pairs: pd.DataFrame, priors: pd.DataFrame) -> dict[str, Any]:
-    """Count publications that both cite, and common pairs for which they cite the same one."""
-    if "literature" not in pairs.columns or "literature" not in priors.columns:
-        return {"num_common_literature": None, "num_common_with_literature": None, "note": NO_LITERATURE}
-    of_reference, of_prior = _literature(pairs["literature"]), _literature(priors["literature"])
-    cited: dict[int, set[str]] = {}
-    for key, ids in zip(pairs["key"], of_reference, strict=True):
-        cited.setdefault(key, set()).update(ids)
-    same = {key for key, ids in zip(priors["key"], of_prior, strict=True) if cited.get(key, set()) & ids}
-    common = set().union(*of_reference) & set().union(*of_prior)
-    return {"num_common_literature": len(common), "num_common_with_literature": len(same), "note": ""}
+    """Count publications that both cite, pairs of the reference that rest on them, and common pairs for which both cite the same one."""
+    of_reference, of_prior = _cited(pairs), _cited(priors)
+    in_reference, in_prior = set(of_reference["publication"]), set(of_prior["publication"])
+    counts: dict[str, Any] = {"num_reference_literature": len(in_reference) or None, "num_prior_literature": len(in_prior) or None}
+    if not in_reference or not in_prior:
+        # Without pairs there is nothing to cite for: their number says that.
+        silent = "reference" if len(pairs) and not in_reference else "prior" if len(priors) and not in_prior else None
+        return counts | {"note": NO_LITERATURE.format(silent) if silent else ""}
+    common = in_reference & in_prior
+    return counts | {
+        "num_common_literature": len(common), "share_of_reference_literature": len(common) / len(in_reference),
+        "num_pairs_of_common_literature": of_reference.loc[of_reference["publication"].isin(common), "key"].nunique(),
+        "num_common_with_literature": of_reference.merge(of_prior, on=["key", "publication"])["key"].nunique(), "note": "",
+    }  # fmt: skip
 
 
 def _audit(pairs: pd.DataFrame, priors: pd.DataFrame, num_genes: int) -> dict[str, Any]:
@@ -85,8 +96,10 @@ def leak_table(
     pandas.DataFrame
         reference, prior, num_reference_pairs, num_prior_pairs (within the universe of the reference), num_common_pairs, share_of_reference,
         share_of_prior, expected (common pairs by chance), enrichment (common / expected), num_positive_edges, num_positive_curated,
-        share_of_positives (candidate edges, filled in the row `any`), num_common_literature, num_common_with_literature (common pairs for which both
-        cite the same publication), note.
+        share_of_positives (candidate edges, filled in the row `any`), num_reference_literature and num_prior_literature (publications cited for those
+        pairs; of a prior those of the edges that it lists, by whatever source), num_common_literature, share_of_reference_literature,
+        num_pairs_of_common_literature (pairs of the reference for which it cites a publication that the prior cites too, for whatever pair),
+        num_common_with_literature (common pairs for which both cite the same publication), note.
     """
     sources = prior_edges["sources"].fillna("") if "sources" in prior_edges.columns else pd.Series("", index=prior_edges.index)
     names = sorted({name for text in sources.unique() for name in text.split(";") if name})
@@ -106,5 +119,5 @@ def leak_table(
                 row |= {"num_positive_edges": num, "num_positive_curated": curated, "share_of_positives": _share(curated, num)}
             rows.append(row)
     counts = [name for name in COLUMNS if name.startswith("num_")]
-    numbers = ["share_of_reference", "share_of_prior", "expected", "enrichment", "share_of_positives"]
+    numbers = ["share_of_reference", "share_of_prior", "expected", "enrichment", "share_of_positives", "share_of_reference_literature"]
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(counts, "Int64") | dict.fromkeys(numbers, "Float64"))

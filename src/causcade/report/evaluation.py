@@ -161,7 +161,7 @@ def _drugs(artifacts: Artifacts) -> list[dict[str, Any]]:
 def leak(artifacts: Artifacts) -> list[dict[str, Any]] | None:
     """How much the curated priors already know of each reference: one row per reference and prior; None without references."""
     numbers = ["num_reference_pairs", "num_prior_pairs", "num_common_pairs", "share_of_reference", "expected", "enrichment",
-               "share_of_positives", "num_common_literature"]  # fmt: skip
+               "share_of_positives", "num_reference_literature", "num_common_literature", "num_pairs_of_common_literature"]  # fmt: skip
     found = artifacts.table("evaluation/leak.parquet", ["reference", "prior", *numbers, "note"])
     if found is None or not len(found):
         return None
@@ -169,10 +169,11 @@ def leak(artifacts: Artifacts) -> list[dict[str, Any]] | None:
     rows = []
     for name in order:
         part = found[found["reference"] == name]
-        values = {column: rounded(part[column]) for column in numbers}
+        values, notes = {column: rounded(part[column]) for column in numbers}, known(part["note"])
         for row, prior in enumerate(part["prior"].astype(str)):
             words = "all priors together" if prior == "any" else prior
-            rows.append({"reference": REFERENCE_WORDS.get(name, name), "prior": words, **{column: values[column][row] for column in numbers}})
+            counts = {column: values[column][row] for column in numbers}
+            rows.append({"reference": REFERENCE_WORDS.get(name, name), "prior": words, **counts, "no_literature": notes[row]})
     return rows
 
 

@@ -2,17 +2,18 @@
 
 * :mod:`~causcade.resources.identifiers`: any identifier to an approved symbol; names of an input's genes.
 * :mod:`~causcade.resources.prior_parsers`, :mod:`~causcade.resources.omnipath`, :mod:`~causcade.resources.reference_parsers`,
-  :mod:`~causcade.resources.humap_parsers`, :mod:`~causcade.resources.set_parsers`: rows as they are in the files.
+  :mod:`~causcade.resources.complexportal_parsers`, :mod:`~causcade.resources.humap_parsers`, :mod:`~causcade.resources.set_parsers`: rows as they
+  are in the files; :mod:`~causcade.resources.literature`: the publications that they cite.
 * :mod:`~causcade.resources.priors`, :mod:`~causcade.resources.references`: rows combined to edges and pairs of genes.
 * :mod:`~causcade.resources.tables`: everything in one call.
 """
 
+from causcade.resources.complexportal_parsers import parse_complexportal
 from causcade.resources.humap_parsers import parse_humap, parse_humap_pairs
 from causcade.resources.identifiers import Resolver, gene_names, read_hgnc, without_version
 from causcade.resources.prior_parsers import parse_collectri, parse_dorothea, parse_trrust
 from causcade.resources.priors import combine_priors
 from causcade.resources.reference_parsers import (
-    parse_complexportal,
     parse_reactome,
     parse_reactome_relations,
     parse_string,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causcade.resources.ledger import Ledger, translate
+from causcade.resources.literature import join_runs, pubmed_ids
 from causcade.resources.prior_parsers import parse_collectri, parse_dorothea, parse_trrust
 from causcade.resources.reading import ResourcePath
 from causcade.signs import agreed_sign
@@ -147,12 +148,6 @@ def _resolved(rows: pd.DataFrame, is_below: Any, resolver: Resolver | None) -> t
     return resolved, ledger
 
 
-def _pubmed_ids(text: str) -> str:
-    """Different PubMed ids of a ";"-separated text (`Resource:PMID` too), sorted; items that are no number are left out."""
-    items = {item.strip().rsplit(":", 1)[-1] for item in text.split(";")}
-    return ";".join(sorted(item for item in items if item.isascii() and item.isdigit()))
-
-
 def combine_priors(
     files: Mapping[str, ResourcePath], resolver: Resolver | None, levels: tuple[str, ...]
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -198,16 +193,9 @@ def _merged(rows: pd.DataFrame) -> pd.DataFrame:
     by_source = rows.groupby([*pair, "source"], sort=True)[["num_positive", "num_negative", "confidence"]].max().reset_index()
     table = by_source.groupby(pair, sort=True).agg({"num_positive": "sum", "num_negative": "sum", "confidence": "max"}).reset_index()
     # Joined by position: both tables are sorted by pair, so that the n-th run of a pair is the n-th edge.
-    table["sources"] = _joined_runs(by_source, pair, "source")
-    table["literature"] = [_pubmed_ids(text) for text in _joined_runs(rows, pair, "literature")]
+    table["sources"] = join_runs(by_source, pair, "source")
+    table["literature"] = [pubmed_ids(text) for text in join_runs(rows, pair, "literature")]
     further = FURTHER_SOURCE * table["sources"].str.count(";")
     table["confidence"] = np.minimum(table["confidence"] + further, MOST_CONFIDENCE).round(6)
     table["sign"] = agreed_sign(table["num_positive"], table["num_negative"])
     return table[list(PRIOR_DTYPES)].astype(PRIOR_DTYPES)
-
-
-def _joined_runs(rows: pd.DataFrame, pair: list[str], column: str) -> list[str]:
-    """Join a text column by ";" within each run of equal pairs of sorted rows."""
-    starts = np.flatnonzero(~rows.duplicated(pair).to_numpy())
-    texts = rows[column].tolist()
-    return [";".join(texts[start:end]) for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)]

@@ -6,6 +6,9 @@ pairs of hu.MAP the proteins of the table, whatever their probability.
 
 Scores, larger is better: STRING combined_score / 1000; hu.MAP's probability of a pair, or (n + 1 - confidence) / n of a complex in n classes (5, in
 hu.MAP 3.0 6), so that class 1 is 1.0; none elsewhere.
+
+Literature: of Complex Portal the publications that the entries of the complexes of a pair cite. The files of STRING, hu.MAP and Reactome that are
+read here name none.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causcade.errors import ResourceError
+from causcade.resources.complexportal_parsers import parse_complexportal
 from causcade.resources.humap_parsers import HUMAP_FORMATS, is_humap_pairs, parse_humap, parse_humap_pairs
 from causcade.resources.ledger import Ledger, translate
+from causcade.resources.literature import join_runs, pubmed_ids
 from causcade.resources.reading import ResourcePath
 from causcade.resources.reference_parsers import (
-    parse_complexportal,
     parse_reactome,
     parse_reactome_relations,
     parse_string,
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAIR_DTYPES", "Reference", "complexportal_reference", "humap_reference", "member_pairs", "reactome_reference", "string_reference"]
 
-PAIR_DTYPES = {"reference": "object", "gene_a": "object", "gene_b": "object", "score": "float64"}
+PAIR_DTYPES = {"reference": "object", "gene_a": "object", "gene_b": "object", "score": "float64", "literature": "object"}
 STRING_SCALE = 1000.0
 OLD_NAMES = ["previous", "alias"]
 
@@ -44,7 +48,7 @@ class Reference:
     """One reference: its pairs, its universe, and the account of its rows."""
 
     pairs: pd.DataFrame
-    """gene_a, gene_b (gene_a < gene_b, unique, sorted), score."""
+    """gene_a, gene_b (gene_a < gene_b, unique, sorted), score, literature (PubMed ids joined by ";"; empty where none is named)."""
     universe: list[str]
     """Genes, sorted."""
     account: dict[str, Any]
@@ -53,19 +57,20 @@ class Reference:
     """gene_set, gene of all sets, whatever their size; for Reactome."""
 
 
-def _pairs_table(genes_a: Any, genes_b: Any, scores: Any) -> pd.DataFrame:
-    """Unordered, unique, sorted pairs with their best score (NaN where there is none)."""
+def _pairs_table(genes_a: Any, genes_b: Any, scores: Any, literature: Any = None) -> pd.DataFrame:
+    """Unordered, unique, sorted pairs with their best score (NaN where there is none) and all publications cited for them."""
     import pandas as pd
 
-    swap = genes_a > genes_b
-    table = pd.DataFrame({"gene_a": np.where(swap, genes_b, genes_a), "gene_b": np.where(swap, genes_a, genes_b), "score": scores})
+    pair, swap = ["gene_a", "gene_b"], genes_a > genes_b
+    columns = {"gene_a": np.where(swap, genes_b, genes_a), "gene_b": np.where(swap, genes_a, genes_b), "score": scores}
+    table = pd.DataFrame(columns | {"literature": "" if literature is None else literature})
     table = table.astype({column: kind for column, kind in PAIR_DTYPES.items() if column in table})
-    return table.sort_values(["gene_a", "gene_b", "score"], ascending=[True, True, False], ignore_index=True).drop_duplicates(
-        ["gene_a", "gene_b"], ignore_index=True
-    )
+    table = table.sort_values([*pair, "score"], ascending=[True, True, False], ignore_index=True)
+    unique = table.drop_duplicates(pair, ignore_index=True)
+    return unique if literature is None else unique.assign(literature=[pubmed_ids(text) for text in join_runs(table, pair, "literature")])
 
 
-def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None) -> pd.DataFrame:
+def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None, *, literature: Any | None = None) -> pd.DataFrame:
     """All pairs of members of the same set.
 
     Parameters
@@ -76,11 +81,13 @@ def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None)
         [M] score of the set.
     choices
         [M] int; members of one set with the same number above 0 are alternatives and make no pair.
+    literature
+        [M] object array: publications of the set (PubMed ids joined by ";").
 
     Returns
     -------
     pandas.DataFrame
-        gene_a, gene_b (gene_a < gene_b), score (the best over sets); unique and sorted.
+        gene_a, gene_b (gene_a < gene_b), score (the best over sets), literature (of all sets that hold the pair); unique and sorted.
     """
     import pandas as pd
 
@@ -99,7 +106,8 @@ def member_pairs(sets: Any, genes: Any, scores: Any, choices: Any | None = None)
         good &= (choices[left] != choices[right]) | (choices[left] == 0)
     left, right = left[good], right[good]
     genes = np.asarray(genes, dtype=object)
-    return _pairs_table(genes[left], genes[right], np.asarray(scores, dtype=float)[left])
+    cited = None if literature is None else np.asarray(literature, dtype=object)[left]
+    return _pairs_table(genes[left], genes[right], np.asarray(scores, dtype=float)[left], cited)
 
 
 def _lose_repeated_pairs(ledger: Ledger, gene_a: Any, gene_b: Any) -> None:
@@ -168,7 +176,11 @@ def complexportal_reference(path: ResourcePath, resolver: Resolver | None) -> Re
     universe = sorted(set(genes[ledger.kept]))
     _lose_lonely(ledger, rows["complex"], genes)
     kept = ledger.kept
-    pairs = member_pairs(rows["complex"].to_numpy()[kept], genes[kept], np.full(kept.sum(), np.nan), rows["choice"].to_numpy()[kept])
+    table = rows[kept]
+    no_score = np.full(len(table), np.nan)
+    pairs = member_pairs(
+        table["complex"].to_numpy(), genes[kept], no_score, table["choice"].to_numpy(), literature=table["literature"].to_numpy(dtype=object)
+    )
     return Reference(pairs=pairs, universe=universe, account=ledger.summary("complex members"))
 
 

@@ -6,6 +6,7 @@ that test a network without being one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -26,6 +27,8 @@ GENES_PER_PATHWAY = 17
 STRING_EDGE_SHARE = 0.18  # of the true edges, those whose genes also interact physically
 STRING_COMPLEX_SHARE = 0.7
 STRING_RANDOM_PER_GENE = 1.2
+CITED_SHARE = 0.93  # of the complexes, as in the real ones
+CITED_BY_BOTH_SHARE = 0.5  # of the listed edges among the members of a complex, those of which it cites a publication
 MANUAL_EVIDENCE = (
     "ECO:0005547(biological system reconstruction evidence based on inference from background scientific knowledge used in manual assertion)"
 )
@@ -98,8 +101,21 @@ def string_info_table(identified: pd.DataFrame) -> str:
     return "\n".join(["#string_protein_id\tpreferred_name\tprotein_size\tannotation", *rows]) + "\n"
 
 
-def _complextab_row(number: int, participants: list[str], expanded: list[str], name: str) -> str:
+def _publications(rng: np.random.Generator, members: tuple[int, ...], cited: Mapping[frozenset[int], Sequence[str]]) -> list[str]:
+    """PubMed ids of a complex; some are those that a prior cites for an edge within it, since curators read the same papers."""
+    if rng.random() > CITED_SHARE:
+        return []
+    ids = {str(number) for number in rng.integers(9_000_000, 38_000_000, int(rng.integers(1, 4)))}
+    for pair in combinations(members, 2):
+        known = cited.get(frozenset(pair), ())
+        if known and rng.random() < CITED_BY_BOTH_SHARE:
+            ids.add(str(rng.choice(list(known))))
+    return sorted(ids)
+
+
+def _complextab_row(number: int, participants: list[str], expanded: list[str], name: str, literature: Sequence[str] = ()) -> str:
     accession = f"CPX-{90_001 + number}"
+    references = [f"complex portal:{accession}(complex-primary)", *(f"pubmed:{one}(see-also)" for one in literature)]
     values = dict.fromkeys(COMPLEXTAB_COLUMNS, "-")
     values |= {
         "#Complex ac": accession,
@@ -107,7 +123,7 @@ def _complextab_row(number: int, participants: list[str], expanded: list[str], n
         "Taxonomy identifier": "9606",
         "Identifiers (and stoichiometry) of molecules in complex": "|".join(participants),
         "Evidence Code": MANUAL_EVIDENCE,
-        "Cross references": f"complex portal:{accession}(complex-primary)",
+        "Cross references": "|".join(references),
         "Description": "Simulated complex.",
         "Source": 'psi-mi:"MI:0469"(IntAct)',
         "Expanded participant list": "|".join(expanded),
@@ -115,7 +131,9 @@ def _complextab_row(number: int, participants: list[str], expanded: list[str], n
     return "\t".join(values.values())
 
 
-def complexportal_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], uniprot: np.ndarray) -> str:
+def complexportal_table(
+    plan: ScreenPlan, complexes: list[tuple[int, ...]], uniprot: np.ndarray, cited: Mapping[frozenset[int], Sequence[str]]
+) -> str:
     """Make ComplexTAB: 19 columns, participants as accession(stoichiometry) joined by ``|``.
 
     Among the rows: isoforms, chains, a small molecule, an RNA, a nested complex, a molecule set, a homomer.
@@ -128,8 +146,10 @@ def complexportal_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], unip
         From :func:`draw_complexes`; six in ten are listed.
     uniprot
         Accession of each gene.
+    cited
+        PubMed ids that a prior cites for a pair of genes; some of them are cited here too.
     """
-    rng = random_stream(plan.seed, "complexportal")
+    rng, papers = random_stream(plan.seed, "complexportal"), random_stream(plan.seed, "complexportal literature")
     rows = []
     for number, members in enumerate(complexes):
         if rng.random() > 0.6 and number > 3:
@@ -148,7 +168,8 @@ def complexportal_table(plan: ScreenPlan, complexes: list[tuple[int, ...]], unip
         elif number == 3:
             extra = [f"[{uniprot[complexes[0][0]]},{uniprot[complexes[1][0]]}](1)"]
             expanded += extra
-        rows.append(_complextab_row(number, accessions + extra, expanded, f"simulated complex {number + 1}"))
+        literature = _publications(papers, members, cited)
+        rows.append(_complextab_row(number, accessions + extra, expanded, f"simulated complex {number + 1}", literature))
     homomer = [f"{uniprot[plan.network.num_regulators]}(2)"]
     rows.append(_complextab_row(len(complexes), homomer, homomer, "simulated homodimer"))
     return "\n".join(["\t".join(COMPLEXTAB_COLUMNS), *rows]) + "\n"

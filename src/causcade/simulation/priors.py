@@ -16,7 +16,7 @@ from causcade.simulation.identifiers import SHARED_ALIAS
 from causcade.simulation.network import random_stream
 from causcade.simulation.screen import ScreenPlan
 
-__all__ = ["collectri_table", "dorothea_table", "listed_edges", "trrust_table"]
+__all__ = ["cited_pairs", "collectri_table", "dorothea_table", "listed_edges", "trrust_table"]
 
 SIGNALLING_PREFERENCE = 0.1  # odds that an edge of a signalling gene is listed, relative to one of a transcription factor
 RIGHT_SIGN = 0.92
@@ -100,6 +100,17 @@ def collectri_table(plan: ScreenPlan, edges: pd.DataFrame) -> str:
     ]
     rows += [(symbols[0], LOST, -1, _literature(rng, 2)), (symbols[0], SHARED_ALIAS, 1, _literature(rng, 2))]
     return "\n".join(["source,target,weight,PMID", *starmap("{},{},{},{}".format, rows)]) + "\n"
+
+
+def cited_pairs(plan: ScreenPlan, collectri: str) -> dict[frozenset[int], list[str]]:
+    """PubMed ids by unordered pair of genes (indices), out of the text of :func:`collectri_table`."""
+    place = {symbol: index for index, symbol in enumerate(plan.genes["gene"])}
+    cited: dict[frozenset[int], list[str]] = {}
+    for line in collectri.splitlines()[1:]:
+        source, target, _, literature = line.split(",")
+        if source in place and target in place and literature:
+            cited[frozenset((place[source], place[target]))] = literature.split(";")
+    return cited
 
 
 def dorothea_table(plan: ScreenPlan, edges: pd.DataFrame, old_symbols: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from causcade.resource_catalogue import SIMULATED_FILES
 from causcade.simulation.identifiers import hgnc_table, identify_genes
 from causcade.simulation.interactions import complexportal_table, draw_complexes, humap_table, reactome_table, string_info_table, string_table
 from causcade.simulation.network import random_stream
-from causcade.simulation.priors import collectri_table, dorothea_table, listed_edges, trrust_table
+from causcade.simulation.priors import cited_pairs, collectri_table, dorothea_table, listed_edges, trrust_table
 from causcade.simulation.screen import ScreenPlan, simulate_plan
 
 __all__ = ["write_resources"]
@@ -42,14 +42,15 @@ def write_resources(settings: SimulationConfig, seed: int, folder: str | Path) -
     edges = listed_edges(plan)
     complexes = draw_complexes(plan)
     old_symbols = identified["old"].to_numpy()
+    collectri = collectri_table(plan, edges)
     texts = {
         "hgnc": hgnc_table(identified),
-        "collectri": collectri_table(plan, edges),
+        "collectri": collectri,
         "dorothea": dorothea_table(plan, edges, old_symbols),
         "trrust": trrust_table(plan, edges, old_symbols),
         "string": string_table(plan, complexes, identified["ensp"].to_numpy()),
         "string_info": string_info_table(identified),
-        "complexportal": complexportal_table(plan, complexes, identified["uniprot"].to_numpy()),
+        "complexportal": complexportal_table(plan, complexes, identified["uniprot"].to_numpy(), cited_pairs(plan, collectri)),
         "humap": humap_table(plan, complexes, identified),
         "reactome": reactome_table(plan),
         "tfs": _tf_table(plan),
