@@ -40,8 +40,8 @@ class TokenLayout:
 
     Attributes
     ----------
-    position_T
-        Place of each packed token in the flattened batch [B * L].
+    row_T, column_T
+        Place of each packed token in the batch [B, L].
     cell_T
         Packed cell of each token.
     first_B
@@ -52,8 +52,10 @@ class TokenLayout:
         First token of each packed cell and, last, their number; int32 [B + 1].
     groups
         First token, number of cells and length of each run of equally long cells.
-    max_length, num_tokens, padded
-        Longest cell, T, and (B, L).
+    max_length, num_cells, num_tokens, padded
+        Longest cell, B, T, and (B, L).
+    is_even
+        Whether all cells are equally long.
     is_hidden_T
         Tokens that are no keys to others; None: all are keys.
     """
@@ -70,25 +72,27 @@ class TokenLayout:
         self.padded = padded
         self.num_tokens = int(bounds[-1])
         self.max_length = int(sorted_lengths[-1]) if len(order) else 0
+        self.num_cells = len(order)
+        self.is_even = len(self.groups) == 1
         self.bounds = torch.as_tensor(bounds, dtype=torch.int32).to(device, non_blocking=True)
         self.first_B = torch.as_tensor(bounds[:-1], dtype=torch.int64).to(device, non_blocking=True)
         self.rank_B = torch.as_tensor(rank).to(device, non_blocking=True)
         length_B = torch.as_tensor(sorted_lengths, dtype=torch.int64).to(device, non_blocking=True)
-        shift_B = torch.as_tensor(order * padded[1] - bounds[:-1], dtype=torch.int64).to(device, non_blocking=True)
+        order_B = torch.as_tensor(order).to(device, non_blocking=True)
         # The size is told, or a GPU would have to be asked.
         self.cell_T = torch.repeat_interleave(torch.arange(len(order), device=device), length_B, output_size=self.num_tokens)
-        self.position_T = torch.arange(self.num_tokens, device=device) + shift_B[self.cell_T]
+        self.row_T = order_B[self.cell_T]
+        self.column_T = torch.arange(self.num_tokens, device=device) - self.first_B[self.cell_T]
         self.is_hidden_T: torch.Tensor | None = None
 
     def pack(self, padded: torch.Tensor) -> torch.Tensor:
         """Take the real tokens: [B, L] to [T]."""
-        return padded.flatten()[self.position_T]
+        return padded[self.row_T, self.column_T]
 
     def unpack(self, packed: torch.Tensor) -> torch.Tensor:
         """Put tokens back to where they were, 0 at pads: [T, ...] to [B, L, ...]."""
-        rest = packed.shape[1:]
-        flat = packed.new_zeros((self.padded[0] * self.padded[1], *rest))
-        return flat.index_copy(0, self.position_T, packed).view(*self.padded, *rest)
+        # Not a view of a flat tensor: sharded modules may not return views.
+        return packed.new_zeros((*self.padded, *packed.shape[1:])).index_put((self.row_T, self.column_T), packed)
 
 
 def lay_out(batch: TokenBatch, *, least: int = 1) -> TokenLayout:
@@ -155,9 +159,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: TokenLayou
     is_whole = q.shape[0] == k.shape[0]
     if layout.is_hidden_T is not None:
         return _attend_groups(q, k, v, layout)  # type: ignore[no-any-return]
-    if len(layout.groups) == 1:
-        _, num_cells, _ = layout.groups[0]
-        return _attend_equal(q, k, v, num_cells, None)
+    if layout.is_even:
+        return _attend_equal(q, k, v, layout.num_cells, None)
     if _takes_bounds(q):
         bounds_q = layout.bounds if is_whole else torch.arange(q.shape[0] + 1, dtype=torch.int32, device=q.device)
         out = varlen_attn(q, k, v, bounds_q, layout.bounds, layout.max_length if is_whole else 1, layout.max_length)

@@ -246,7 +246,14 @@ class Tx1(nn.Module):
         """Draw all weights anew: normal, variance 2 / inputs; smaller where attention joins the residual stream; biases 0, norms 1.
 
         The rows of `<pad>` are 0, and so is the table of drugs (:meth:`set_drug_table`). The global random state is left alone.
+
+        Raises
+        ------
+        ValueError
+            If the weights are sharded: each process would draw its own. Draw them first.
         """
+        if hasattr(self.model.flag_encoder.weight, "to_local"):
+            raise ValueError("weights are sharded already: draw them before, or each process draws its own")
         generator = torch.Generator(self.model.flag_encoder.weight.device).manual_seed(seed)
         for name, module in self.named_modules():
             if isinstance(module, nn.LayerNorm):
