@@ -25,6 +25,7 @@ rule check_settings:
             obsm=(
                 CONFIG.embedding.obsm
                 if CONFIG.embedding.source == "precomputed"
+                and CONFIG.embedding.path is None
                 else None
             ),
             held_out_lines=CONFIG.causal.held_out_lines,

@@ -4,13 +4,15 @@ import re
 import sys
 
 from causcade.code_digest import code_digest
+from causcade.config_tx1 import path_of_plate
 from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.input_files import folder_digest, input_files, table_paths
+from causcade.embedding_cost import memory_mb
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
-from causcade.validation import load_config, resource_files
+from causcade.validation import load_config, model_files, resource_files
 
 try:
     CONFIG = load_config(config, check_files=workflow.is_main_process)
@@ -32,6 +34,7 @@ STAGES = [
     "panel",
     "coexpression",
     "mask",
+    "pretraining",
     "embedding",
     "basal",
     "conditions",
@@ -41,6 +44,12 @@ STAGES = [
     "cascades",
 ]
 FINGERPRINTS = fingerprints(CONFIG)
+# The Python of a shell command: that of its environment, or the one that runs Snakemake.
+PYTHON = (
+    "python"
+    if "conda" in map(str, workflow.deployment_settings.deployment_method)
+    else sys.executable
+)
 NUM_CELLS = expected_cells(PLATES.values(), CONFIG)
 NUM_SHARDS = {
     name: num_shards(cells, CONFIG.coexpression.shard_cells)
@@ -54,10 +63,10 @@ wildcard_constraints:
 
 
 def settings_of(*sections):
-    """Sections of the resolved configuration, by name; keys of a section as `section.key`."""
+    """Sections of the resolved configuration, by name, without keys for speed alone; keys of a section as `section.key`."""
     found = {}
     for name in sections:
-        value = SETTINGS
+        value = SETTINGS | CONFIG.deciding()
         for key in name.split("."):
             value = value[key]
         found[name] = value
@@ -88,6 +97,19 @@ def inside_of(wildcards):
 def tables_of(wildcards):
     """Tables that reading a plate needs beside its counts: further obs columns, and the genes of tokens."""
     return table_paths(CONFIG.input, wildcards.plate)
+
+
+def embedding_files(plates):
+    """Files of precomputed embeddings of some plates; none where the input holds them."""
+    path = CONFIG.embedding.path if CONFIG.embedding.source == "precomputed" else None
+    return sorted({path_of_plate(path, name) for name in plates}) if path else []
+
+
+def embedding_of(wildcards):
+    """What a precomputed embedding of a plate is read from: its input, which also tells the order of the cells, and the file of the embedding."""
+    if CONFIG.embedding.source != "precomputed":
+        return []
+    return [*counts_of(wildcards), *embedding_files([wildcards.plate])]
 
 
 def plate_of(wildcards):
@@ -146,6 +168,17 @@ def tables(wildcards, attempt):
     return (2000 + max(map(names_of, PLATES))) * attempt
 
 
+def training(wildcards, attempt):
+    """Memory in MB of the training of a model: weights, gradients and moments of each process, beside the cells."""
+    model = CONFIG.pretraining.processes * memory_mb(CONFIG, "pretraining")
+    return tables(wildcards, attempt) + (2000 + model) * attempt
+
+
+def inference(wildcards, attempt):
+    """Memory in MB of a job that embeds cells: the model where there is one, beside the cells."""
+    return large(wildcards, attempt) + memory_mb(CONFIG, "embedding") * attempt
+
+
 def pairs(wildcards, attempt):
     """Memory in MB of a job on gene pairs: some matrices of the panel's size, in float64, beside the cells."""
     simulated = CONFIG.simulation.num_genes if CONFIG.is_simulated else None
@@ -164,7 +197,17 @@ def stands(stage):
     """Whether a pinned stage stays as it is. Jobs on a cluster parse this file too; they need every rule."""
     if not workflow.is_main_process:
         return False
-    return is_pinned(stage, FINGERPRINTS, PINS, requested_rules(sys.argv))
+    return is_pinned(stage, pins_with(stage), PINS, requested_rules(sys.argv))
+
+
+def pins_with(stage):
+    """Fingerprints among which that of this stage is: a model may be trained on request that the run does not use."""
+    return FINGERPRINTS if stage in FINGERPRINTS else fingerprints(CONFIG, [stage])
+
+
+def fingerprint_of(stage):
+    """What decides a pinned stage."""
+    return pins_with(stage)[stage]
 
 
 def resource_inputs(wildcards):
@@ -181,6 +224,9 @@ def run_inputs(wildcards):
     files = [plate.counts for plate in PLATES.values()]
     files += [path for name in PLATES for path in table_paths(CONFIG.input, name)]
     files += [path for path in (CONFIG.plates, CONFIG.perturbation.targets) if path]
+    files += embedding_files(PLATES)
+    if CONFIG.embedding.source == "tx1":
+        files += model_files(CONFIG.embedding.model)
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path
     ]

@@ -1,8 +1,23 @@
-"""Embeddings of cells. The axes of the PCA are pinned, as the panel is."""
+"""Embeddings of cells. The axes of the PCA are pinned, as the panel is; so is a model that the run trains itself."""
 
 AXES_ROLL = f"{RUN}/embedding/roll.json"
+SOURCE = CONFIG.embedding.source
+# What the cells of a plate are embedded with, beside their counts.
+EMBEDDED_WITH = {
+    "tx1": (
+        list(rules.pretraining.output[:4])
+        if CONFIG.embedding.trains
+        else model_files(CONFIG.embedding.model)
+    ),
+    "pca": [f"{RUN}/embedding/basis.npz"],
+    "precomputed": [],
+}[SOURCE]
+# Settings beside those of the section: TX1 samples genes of long cells.
+EMBEDDED_BY = ["seed", "backend"] if SOURCE == "tx1" else []
+WITH_GENES = SOURCE == "tx1" and CONFIG.embedding.gene_embeddings
 
-if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
+
+if SOURCE == "pca" and not stands("embedding_basis"):
 
     rule embedding_roll:
         """Name the sums that new axes would be computed from."""
@@ -47,7 +62,7 @@ rule embedding_basis:
     params:
         settings=settings_of("embedding"),
         fingerprint=FINGERPRINTS.get("embedding_basis", ""),
-        code=code_digest("embedding"),
+        code=code_digest("embedding.pca"),
     script:
         "../workflow_scripts/embedding_basis.py"
 
@@ -57,30 +72,53 @@ rule embedding:
     input:
         cells=rules.quality.output.cells,
         cell_cycle=rules.panel.output.cell_cycle,
-        basis=(
-            [rules.embedding_basis.output.basis]
-            if CONFIG.embedding.source == "pca"
-            else []
-        ),
-        counts=[] if CONFIG.embedding.source == "pca" else counts_of,
+        model=EMBEDDED_WITH,
+        files=embedding_of,
     output:
         embedding=directory(f"{RUN}/embedding/{{plate}}.zarr"),
+        genes=([f"{RUN}/embedding/genes/{{plate}}.npz"] if WITH_GENES else []),
     log:
         f"{LOGS}/embedding/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/embedding/{{plate}}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: 2 if SOURCE == "tx1" else 1
     resources:
-        mem_mb=large,
+        mem_mb=inference,
         runtime=minutes,
     params:
         plate=plate_of,
-        settings=settings_of("embedding", "input"),
-        code=code_digest("embedding"),
+        settings=settings_of("embedding", "input", *EMBEDDED_BY),
+        checkpoints=f"{RUN}/checkpoints/embedding/{{plate}}",
+        code=code_digest(f"embedding.{SOURCE}"),
     script:
         "../workflow_scripts/embedding.py"
+
+
+if WITH_GENES:
+
+    rule embedding_genes:
+        """Mean embedding of each gene over the cells of all plates."""
+        input:
+            sums=per_plate(rules.embedding.output.genes[0]),
+            panel=rules.panel.output.panel,
+        output:
+            genes=f"{RUN}/embedding/genes.parquet",
+        log:
+            f"{LOGS}/embedding_genes.log",
+        benchmark:
+            f"{BENCHMARKS}/embedding_genes.tsv"
+        conda:
+            "../envs/cpu.yaml"
+        threads: 1
+        resources:
+            mem_mb=small,
+            runtime=minutes,
+        params:
+            code=code_digest("embedding.genes"),
+        script:
+            "../workflow_scripts/embedding_genes.py"
 
 
 rule embedding_map:
@@ -101,6 +139,6 @@ rule embedding_map:
         runtime=minutes,
     params:
         settings=settings_of("seed", "backend"),
-        code=code_digest("embedding"),
+        code=code_digest("embedding.map"),
     script:
         "../workflow_scripts/embedding_map.py"

@@ -40,6 +40,10 @@ if CONFIG.coexpression.per_line:
     ]
 if CONFIG.embedding.source == "pca":
     KEPT += [rules.embedding_basis.output.basis]
+if CONFIG.embedding.trains:
+    KEPT += [rules.pretraining.output.weights]
+if WITH_GENES:
+    KEPT += [rules.embedding_genes.output.genes]
 if CONFIG.basal.baseline == "matched_control":
     KEPT += [rules.basal.output.model]
 
@@ -48,5 +52,7 @@ if not stands("panel"):
     KEPT += [*per_plate(rules.panel_votes.output.votes), CONSENSUS]
 if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
     KEPT += [AXES_ROLL]
+if CONFIG.embedding.trains and not stands("pretraining"):
+    KEPT += [STORES_ROLL]
 if CONFIG.basal.baseline == "matched_control" and not stands("basal"):
     KEPT += [CONTROLS_ROLL]

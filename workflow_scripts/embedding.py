@@ -1,23 +1,25 @@
 """Embed the cells of one plate. The methods are in causcade.embedding."""
 
-from causcade import embedding, files, runtime
+from causcade import files, runtime
 from causcade.cells import CellStore
 from causcade.config import EmbeddingConfig, InputConfig
+from causcade.embedding import pca, precomputed, tx1
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        reading = InputConfig(**job.params.settings["input"])
-        basis = embedding.read_basis(job.input.basis[0]) if job.input.basis else None
+        settings, plate = job.params.settings, job.params.plate
+        reading = InputConfig(**settings["input"])
+        how = EmbeddingConfig(**settings["embedding"], **{key: job.config["embedding"][key] for key in EmbeddingConfig.speed_only})
+        shared = {"roles": files.read_parquet(job.input.cell_cycle), "block_cells": reading.block_cells}
         with CellStore(job.input.cells) as store:
-            cells = embedding.embed_plate(
-                store,
-                EmbeddingConfig(**job.params.settings["embedding"]),
-                basis,
-                source=(job.params.plate["counts"], reading),
-                roles=files.read_parquet(job.input.cell_cycle),
-                block_cells=reading.block_cells,
-            )
+            if how.source == "tx1":
+                place = tx1.Place(list(job.input.model), job.params.checkpoints, job.output.get("genes"))
+                cells = tx1.embed_plate(store, how, place, seed=settings["seed"], backend=settings["backend"], **shared)
+            elif how.source == "pca":
+                cells = pca.embed_plate(store, how, pca.read_basis(job.input.model[0]), **shared)
+            else:
+                cells = precomputed.embed_plate(store, how, source=(plate["counts"], reading, plate["name"]), **shared)
         files.write_anndata(job.output.embedding, cells)
 
 

@@ -1,13 +1,14 @@
-"""Map of a sample of cells. The method is in causcade.embedding."""
+"""Map of a sample of cells. The method is in causcade.embedding.map."""
 
-from causcade import embedding, files, runtime
+from causcade import files, runtime
+from causcade.embedding.map import map_cells
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         cells = [files.read_anndata(path) for path in sorted(job.input.embeddings)]
-        files.write_parquet(job.output.map, embedding.map_cells(cells, seed=settings["seed"], backend=settings["backend"]))
+        files.write_parquet(job.output.map, map_cells(cells, seed=settings["seed"], backend=settings["backend"]))
 
 
 if __name__ == "__main__":

@@ -316,7 +316,7 @@ def survey(plates: list[Plate], config: Config, resolver: Resolver | None, *, is
         mistakes += error.mistakes
     try:
         lines = config.causal.held_out_lines if is_whole and len(looks) == len(plates) else []
-        obsm = config.embedding.obsm if config.embedding.source == "precomputed" else None
+        obsm = config.embedding.obsm if config.embedding.source == "precomputed" and config.embedding.path is None else None
         check_settings(looks, columns=config.covariates.obs_columns, obsm=obsm, held_out_lines=lines, flavor=config.panel.flavor)
     except ScreenError as error:
         mistakes += error.mistakes

@@ -271,6 +271,10 @@ class Config(Section):
         """Whether the run is the simulated screen."""
         return self.plates is None
 
+    def deciding(self) -> dict[str, dict[str, Any]]:
+        """Sections that have keys for speed alone, by name, without those keys: what decides a result."""
+        return {"embedding": self.embedding.deciding(), "pretraining": self.pretraining.deciding()}
+
     @model_validator(mode="after")
     def _agree(self, info: ValidationInfo) -> Config:
         """Sections must fit each other. A rule about a key that is a mistake itself (`context["skip"]`) says nothing."""

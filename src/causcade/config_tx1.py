@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from causcade.config_input import Positive, Section
 
-__all__ = ["EmbeddingConfig", "PretrainingConfig", "is_hub_name"]
+__all__ = ["EmbeddingConfig", "PretrainingConfig", "is_hub_name", "path_of_plate"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 HUB_PARTS = 2
@@ -28,6 +28,11 @@ def is_hub_name(model: str) -> bool:
     owner_and_name = model.split(":")[0].split("/")
     is_name = len(owner_and_name) == HUB_PARTS and all(part and part[0] not in ".~" for part in owner_and_name)
     return is_name and not Path(model).exists()
+
+
+def path_of_plate(path: str, plate: str) -> str:
+    """Path of what each plate has one of: `{plate}` is its name."""
+    return path.replace("{plate}", plate)
 
 
 class EmbeddingConfig(Section):
@@ -139,6 +144,13 @@ class PretrainingConfig(Section):
     parallel: Literal["ddp", "fsdp"] = Field(
         default="ddp", description="Several processes: ddp (each holds the model), or fsdp (they share it, for models that one GPU does not hold)."
     )
+
+    speed_only: ClassVar[tuple[str, ...]] = ("micro_cells", "checkpoint_every", "processes", "parallel")
+    """Keys that decide how training goes on, and what comes out only by rounding."""
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the keys that decide the model, so that another number of processes trains nothing again."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.speed_only}
 
     @model_validator(mode="after")
     def _fits(self) -> PretrainingConfig:

@@ -1,9 +1,9 @@
-"""Pinned stages: the gene panel, the axes of the embedding and the basal decoder stay as they are when plates come or change.
+"""Pinned stages: the gene panel, the model or the axes of the embedding and the basal decoder stay as they are when plates come or change.
 
-A pinned stage keeps a fingerprint of what it was made with: its settings, the code behind it, the curated resources, and the fingerprint of the
-pinned stage before it. As long as that stands, the rules that collect per-plate results for the stage are not part of the workflow, so that nothing
-can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job below a changed job that is linked
-to it by such files only is not looked at for changes of its own.
+A pinned stage keeps a fingerprint of what it was made with: its settings, the code behind it, files from outside (curated resources, a model), and
+the fingerprints of the pinned stages that it rests on. As long as that stands, the rules that collect per-plate results for the stage are not part of
+the workflow, so that nothing can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job below
+a changed job that is linked to it by such files only is not looked at for changes of its own.
 
 This module is light, since the Snakefile uses it each time it is parsed.
 """
@@ -20,13 +20,15 @@ from typing import Any, NamedTuple
 from causcade.code_digest import code_digest
 from causcade.config import Config
 from causcade.files import read_json, sha256_of
-from causcade.validation import resource_files
+from causcade.validation import model_files, resource_files
 
-__all__ = ["PINNED_STAGES", "fingerprints", "is_pinned", "requested_rules"]
+__all__ = ["PINNED_STAGES", "fingerprints", "is_pinned", "requested_rules", "stages_of"]
+
+MAX_HASHED_BYTES = 1 << 26
 
 
 class PinnedStage(NamedTuple):
-    """What decides a pinned stage: sections of the configuration (or keys, as `section.key`) and modules; and the rules that collect for it.
+    """What decides a pinned stage: sections of the configuration (or keys, as `section.key`), modules, rules that collect for it, and other stages.
 
     Every setting that is a parameter of the stage's rule has to be among them: a rule that is rerun while its collecting rules are not defined would
     read per-plate stores that other jobs are about to replace.
@@ -35,46 +37,85 @@ class PinnedStage(NamedTuple):
     sections: tuple[str, ...]
     modules: tuple[str, ...]
     collectors: tuple[str, ...]
+    rests_on: tuple[str, ...] = ()
 
 
-# In order: a stage rests on those before it.
+# In order: a stage comes after those that it rests on. A model is dear, so that a new panel is no reason to train it again.
 PINNED_STAGES: dict[str, PinnedStage] = {
     "panel": PinnedStage(
         ("panel", "resources", "seed", "perturbation.separator"), ("panel", "resources", "targets"), ("panel_votes", "panel_consensus")
     ),
-    "embedding_basis": PinnedStage(("embedding",), ("embedding",), ("embedding_roll",)),
-    "basal": PinnedStage(("embedding", "basal", "seed", "backend", "input.block_cells"), ("basal",), ("basal_roll",)),
+    "pretraining": PinnedStage(("pretraining", "seed", "backend"), ("pretraining",), ("pretraining_roll",)),
+    "embedding_basis": PinnedStage(("embedding",), ("embedding.pca",), ("embedding_roll",), ("panel",)),
+    "basal": PinnedStage(
+        ("embedding", "basal", "seed", "backend", "input.block_cells"), ("basal",), ("basal_roll",), ("panel", "pretraining", "embedding_basis")
+    ),
 }
 
 
 def _resource_identities(config: Config) -> dict[str, str]:
     """Identify each resource: the checksum of a local file, the address of a remote one; the simulation where it makes them."""
     if config.is_simulated:
-        return {"simulation": config.simulation.model_dump_json(exclude={"plates"}), "code": code_digest("simulation")}
-    files = resource_files(config)
-    return {name: sha256_of(where) if "://" not in where and Path(where).is_file() else where for name, where in files.items()}
-
-
-def fingerprints(config: Config) -> dict[str, str]:
-    """Fingerprint (16 hexadecimal digits) of each pinned stage of a run, in the order of the stages.
-
-    Axes of the embedding are a stage of their own only where they are computed (`embedding.source: pca`).
-    """
-    settings = config.model_dump(mode="json")
-    before: Any = _resource_identities(config)
+        found = {"simulation": config.simulation.model_dump_json(exclude={"plates"}), "code": code_digest("simulation")}
+    else:
+        files = resource_files(config)
+        found = {name: sha256_of(where) if "://" not in where and Path(where).is_file() else where for name, where in files.items()}
     override = config.perturbation.targets
     if override is not None and Path(override).is_file():
-        before = {**before, "perturbation.targets": sha256_of(override)}
+        found["perturbation.targets"] = sha256_of(override)
+    return found
+
+
+def _model_identities(files: Collection[str]) -> dict[str, str]:
+    """Identify the files of a model: by their bytes, weights by their size and time of change."""
+    found = {}
+    for file in files:
+        path = Path(file)
+        if path.is_file():
+            status = path.stat()
+            found[file] = sha256_of(path) if status.st_size <= MAX_HASHED_BYTES else f"{status.st_size} {status.st_mtime_ns}"
+    return found
+
+
+def _from_outside(stage: str, config: Config) -> dict[str, str]:
+    """Identify the files that decide a stage and come from outside."""
+    match stage:
+        case "panel":
+            return _resource_identities(config)
+        case "pretraining":
+            return _model_identities([*model_files(config.pretraining.initial), *filter(None, [config.pretraining.smiles])])
+        case "basal" if config.embedding.source == "tx1":
+            return _model_identities(model_files(config.embedding.model))
+    return {}
+
+
+def stages_of(config: Config) -> list[str]:
+    """Pinned stages that results of the run rest on, in order: axes or a model of its own only where the embedding takes them."""
+    unused = {"embedding_basis": config.embedding.source != "pca", "pretraining": not config.embedding.trains}
+    return [stage for stage in PINNED_STAGES if not unused.get(stage, False)]
+
+
+def fingerprints(config: Config, stages: Collection[str] | None = None) -> dict[str, str]:
+    """Fingerprint (16 hexadecimal digits) of pinned stages, in their order.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    stages
+        Stages to look at; by default those of the run (:func:`stages_of`). What a stage rests on counts if it is among them.
+    """
+    settings = {**config.model_dump(mode="json"), **config.deciding()}
     found: dict[str, str] = {}
-    for stage, facts_of in PINNED_STAGES.items():
-        if stage == "embedding_basis" and config.embedding.source != "pca":
-            continue
+    for stage in stages_of(config) if stages is None else stages:
+        facts_of = PINNED_STAGES[stage]
         facts: Mapping[str, Any] = {
-            "before": before,
+            "below": {name: found[name] for name in facts_of.rests_on if name in found},
+            "outside": _from_outside(stage, config),
             "settings": {name: functools.reduce(lambda value, key: value[key], name.split("."), settings) for name in facts_of.sections},
             "code": code_digest(*facts_of.modules),
         }
-        found[stage] = before = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        found[stage] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return found
 
 
@@ -92,14 +133,11 @@ def is_pinned(stage: str, current: Mapping[str, str], folder: str | Path, reques
     requested
         Rules that are to be run in any case (`--forcerun`). Renewing a stage renews those that rest on it.
     """
-    for name, fingerprint in current.items():
-        path = Path(folder) / f"{name}.json"
-        asked = not {name, *PINNED_STAGES[name].collectors}.isdisjoint(requested)
-        if asked or not path.is_file() or read_json(path)["fingerprint"] != fingerprint:
-            return False
-        if name == stage:
-            return True
-    raise KeyError(stage)
+    path = Path(folder) / f"{stage}.json"
+    facts_of = PINNED_STAGES[stage]
+    if not {stage, *facts_of.collectors}.isdisjoint(requested) or not path.is_file() or read_json(path)["fingerprint"] != current[stage]:
+        return False
+    return all(is_pinned(name, current, folder, requested) for name in facts_of.rests_on if name in current)
 
 
 def requested_rules(arguments: Sequence[str]) -> set[str]:

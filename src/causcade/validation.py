@@ -9,14 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causcade.config import Config, ResourceConfig, parse_config
+from causcade.config import Config, EmbeddingConfig, ResourceConfig, parse_config
+from causcade.config_tx1 import is_hub_name, path_of_plate
 from causcade.errors import ConfigError
 from causcade.files import sha256_of
 from causcade.input_files import absent_table
 from causcade.plates import scan_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
 
-__all__ = ["load_config", "merge", "read_yaml", "resource_files"]
+__all__ = ["load_config", "merge", "model_files", "read_yaml", "resource_files"]
+
+MODEL_FILES = ("model.safetensors", "model_config.yml", "collator_config.yml", "vocab.json")
+OPTIONAL_MODEL_FILES = ("drug_to_id_pad.json",)
+EMBEDDING_SUFFIXES = (".npy", ".parquet", ".h5ad", ".zarr")
+DEFAULT_SOURCE = EmbeddingConfig().source
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +85,14 @@ def resource_files(config: Config) -> dict[str, str]:
     return found
 
 
+def model_files(model: str | None) -> list[str]:
+    """Files of a model in a local folder; none for a name on the hub, and for null."""
+    if model is None or is_hub_name(model):
+        return []
+    there = [name for name in OPTIONAL_MODEL_FILES if (Path(model) / name).is_file()]
+    return [str(Path(model) / name) for name in (*MODEL_FILES, *there)]
+
+
 def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     """Mistakes that the file system tells, from an unvalidated mapping: what does not parse is skipped here."""
     mistakes: list[str] = []
@@ -86,6 +100,8 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     if isinstance(plates, str):
         mistakes += scan_plate_table(plates, check_files=True)[1]
     mistakes += _table_mistakes(raw.get("input"), plates)
+    mistakes += _model_mistakes("pretraining.initial", raw.get("pretraining")) + _model_mistakes("embedding.model", raw.get("embedding"))
+    mistakes += _embedding_mistakes(raw.get("embedding"), plates)
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
@@ -110,6 +126,43 @@ def _table_mistakes(section: object, plates: object) -> list[str]:
     if isinstance(gene_table, str):
         wanted.append(("input.gene_table", gene_table))
     return [absent_table(key, path) for key, path in wanted if not Path(path).is_file()]
+
+
+def _model_mistakes(key: str, section: object) -> list[str]:
+    """Absent files of a model in a local folder, and an absent table of structures."""
+    if not isinstance(section, Mapping):
+        return []
+    mistakes: list[str] = []
+    model, smiles = section.get(key.split(".")[1]), section.get("smiles")
+    if isinstance(smiles, str) and not Path(smiles).is_file():
+        mistakes.append(absent_table("pretraining.smiles", smiles))
+    if not isinstance(model, str) or (key == "embedding.model" and section.get("source", DEFAULT_SOURCE) != "tx1") or is_hub_name(model):
+        return mistakes
+    if not Path(model).is_dir():
+        what = "a file" if Path(model).exists() else "nothing"
+        remedy = "Correct the path, or name a model of the hub (`tahoebio/Tahoe-x1:70m`)."
+        return [*mistakes, f"{key}: expected the folder of a model at {model}, found {what}. {remedy}"]
+    absent = [name for name in MODEL_FILES if not (Path(model) / name).is_file()]
+    if absent:
+        mistakes.append(f"{key}: expected {', '.join(MODEL_FILES)} in {model}, found no {', no '.join(absent)}. Copy the whole folder.")
+    return mistakes
+
+
+def _embedding_mistakes(section: object, plates: object) -> list[str]:
+    """Absent files of precomputed embeddings; each plate has its own where the path holds `{plate}`."""
+    if not isinstance(section, Mapping) or section.get("source") != "precomputed" or not isinstance(path := section.get("path"), str):
+        return []
+    names = [plate.name for plate in scan_plate_table(plates, check_files=False)[0]] if isinstance(plates, str) else []
+    paths = [path_of_plate(path, name) for name in names] if "{plate}" in path else [path]
+    mistakes = [
+        f"embedding.path: expected an embedding at {each}, found no file. Correct the path, or write null."
+        for each in paths
+        if not Path(each).exists()
+    ]
+    wrong = [each for each in paths if Path(each).suffix not in EMBEDDING_SUFFIXES]
+    if wrong:
+        mistakes.append(f"embedding.path: expected a file as npy, parquet, h5ad or zarr, found {wrong[0]}. Convert it, or correct its name.")
+    return mistakes
 
 
 def _resource_mistakes(name: str, entry: object) -> list[str]:

@@ -1,21 +1,17 @@
-"""Embeddings: principal axes against scikit-learn, projection, precomputed ones, and the map."""
+"""Principal axes as an embedding, against scikit-learn."""
 
-import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from cell_cases import NO_ROLES, dense_x, gene_names, make_store, open_input, random_counts, write_input
+from cell_cases import NO_ROLES, dense_x, gene_names, make_store, random_counts
 
 from causcade.cells import CellStore
 from causcade.coexpression import add_moments, measure_moments, residual_correlation
-from causcade.config import EmbeddingConfig, InputConfig, QualityConfig
+from causcade.config import EmbeddingConfig
 from causcade.covariates import cell_cycle_scores
-from causcade.embedding import Basis, embed_plate, map_cells, pca_basis, read_basis, write_basis
-from causcade.errors import InputError
-from causcade.quality import store_plate
+from causcade.embedding.pca import Basis, embed_plate, pca_basis, read_basis, write_basis
 
 GENES = gene_names(25)
-SOURCE = ("not_read.h5ad", InputConfig())
 ROLES = pd.DataFrame({"gene_id": ["g008", "g009", "g003"], "role": ["g2m", "g2m", "g2m_control"]})
 
 
@@ -39,7 +35,7 @@ def basis(plates) -> Basis:
 
 
 def embed(store, basis, cells="all", block_cells=16, roles=ROLES, **settings):
-    return embed_plate(store, EmbeddingConfig(cells=cells, **settings), basis, source=SOURCE, roles=roles, block_cells=block_cells)
+    return embed_plate(store, EmbeddingConfig(source="pca", cells=cells, **settings), basis, roles=roles, block_cells=block_cells)
 
 
 def test_axes_equal_a_pca_of_the_pooled_cells(plates, basis):
@@ -127,72 +123,3 @@ def test_a_plate_without_controls_embeds_no_cell(basis, tmp_path):
     result = embed(store, basis, "controls")
     assert result.shape == (0, 6)
     assert len(result.obs.columns) == 9
-
-
-@pytest.fixture
-def filtered(tmp_path):
-    """A plate of 12 cells in its file with an obsm, of which quality control removed 0, 4 and 9."""
-    counts = np.random.default_rng(4).poisson(30, (12, 25))
-    counts[[0, 4, 9]] = 0
-    path = write_input(tmp_path / "input.h5ad", counts, GENES, drug=["DMSO_TF"] * 6 + ["Drug"] * 6, drugname_drugconc=["0"] * 6 + ["1.0"] * 6)
-    data = anndata.read_h5ad(path)
-    data.obsm["X_emb"] = np.column_stack([np.arange(12.0), 100 + np.arange(12.0)])
-    data.write_h5ad(path)
-    file, view = open_input(path)
-    with file:
-        store_plate(view, tmp_path / "p1.zarr", QualityConfig(min_counts=1, min_genes=1, mad=None), columns=[], seed=0)
-    return path, CellStore(tmp_path / "p1.zarr")
-
-
-def precomputed(path, store, cells="all", obsm="X_emb"):
-    settings = EmbeddingConfig(source="precomputed", obsm=obsm, cells=cells)
-    return embed_plate(store, settings, None, source=(str(path), InputConfig()), roles=NO_ROLES, block_cells=5)
-
-
-def test_precomputed_rows_are_mapped_after_filtering(filtered):
-    kept = [1, 2, 3, 5, 6, 7, 8, 10, 11]
-    result = precomputed(*filtered)
-    assert result.X.dtype == np.float32
-    assert result.X.tolist() == [[row, 100.0 + row] for row in kept]
-    assert result.obs_names.tolist() == [f"c{row}" for row in kept]
-    assert precomputed(*filtered, cells="controls").X[:, 0].tolist() == [1, 2, 3, 5]
-
-
-def test_embeddings_must_be_finite_where_they_are_used(filtered):
-    path, store = filtered
-    data = anndata.read_h5ad(path)
-    data.obsm["X_emb"][0] = np.nan  # a cell that was removed
-    data.obsm["X_emb"][7, 1] = np.inf  # a treated one
-    data.write_h5ad(path)
-    assert len(precomputed(path, store, "controls")) == 4
-    with pytest.raises(
-        InputError, match=r"p1\.zarr: expected a finite embedding for each cell, found 1 cells with NaN or infinity\. Compute `embedding\.obsm`"
-    ):
-        precomputed(path, store)
-
-
-def test_an_absent_obsm_key_is_an_error(filtered):
-    with pytest.raises(InputError, match=r"expected obsm\['X_pca'\] \(embedding\.obsm\), found X_emb"):
-        precomputed(*filtered, obsm="X_pca")
-
-
-def test_map_of_few_cells_is_left_out(plates, basis, caplog):
-    few = embed(plates[0], basis)[:9]
-    with caplog.at_level("WARNING", logger="causcade"):
-        table = map_cells([few], seed=0, backend="cpu")
-    assert "the embedding map needs at least 10 cells, found 9: it is left out" in caplog.text
-    assert len(table) == 0
-    assert table.columns.tolist()[:4] == ["x", "y", "perturbation", "cell_line"]
-
-
-def test_map_is_a_seeded_sample_of_all_plates(plates, basis, monkeypatch):
-    monkeypatch.setattr("causcade.embedding.MAP_CELLS", 30)
-    parts = [embed(store, basis, roles=NO_ROLES) for store in plates]
-    first, second, other = (map_cells(parts, seed=seed, backend="cpu") for seed in (0, 0, 1))
-    pd.testing.assert_frame_equal(first, second)
-    assert len(first) == 30
-    assert set(first["plate"]) == {"p1", "p2"}
-    assert np.isfinite(first[["x", "y"]].to_numpy()).all()
-    assert first["log_counts"].tolist() != other["log_counts"].tolist()
-    pooled = {(row.plate, row.log_counts) for part in parts for row in part.obs.itertuples()}
-    assert {(row.plate, row.log_counts) for row in first.itertuples()} <= pooled

@@ -1,0 +1,19 @@
+"""Train TX1 on the cells of the run, in one process or by torchrun. The method is in causcade.pretraining."""
+
+from causcade import files, pretraining, runtime, training_job
+from causcade.cells import CellStore
+from causcade.config import PretrainingConfig
+
+
+def main() -> None:
+    job = training_job.read_arguments()
+    with runtime.job_log(job.log, threads=job.threads):
+        stores = [CellStore(path) for path in files.read_json(job.roll).values()]
+        how = PretrainingConfig(**job.settings["pretraining"])
+        of_run = {key: job.settings[key] for key in ("seed", "backend")}
+        if pretraining.pretrain(stores, how, job.folder, checkpoints=job.checkpoints, **of_run):
+            files.write_json(job.pin, {"fingerprint": job.fingerprint})
+
+
+if __name__ == "__main__":
+    main()
