@@ -24,6 +24,7 @@ import torch
 
 from causcade.errors import InputError
 from causcade.tx1.batch import TokenBatch
+from causcade.tx1.seeds import hashed
 from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.token_loops import BINS, LOG, RAW, bin_values, count_genes, fill_rows
 
@@ -37,8 +38,6 @@ CLS_ID = 1
 """Number of ``<cls>`` in every vocabulary that is built as the published ones were."""
 
 NUM_COUNTED = 1024
-GOLDEN = 0x9E3779B97F4A7C15
-MASK_64 = (1 << 64) - 1
 
 
 class Collated(NamedTuple):
@@ -195,12 +194,7 @@ def collate(
 
 def _keys(keys_B: np.ndarray | None, rows: np.ndarray, seed: int) -> np.ndarray:
     """Start of the hash of each cell that is kept, uint64 [B]."""
-    keys = rows.astype(np.uint64) if keys_B is None else np.asarray(keys_B, dtype=np.uint64)[rows]
-    salt = np.uint64(seed * GOLDEN & MASK_64)
-    with np.errstate(over="ignore"):
-        mixed = (keys ^ salt) * np.uint64(0xD6E8FEB86659FD93)
-    spread: np.ndarray = mixed ^ (mixed >> np.uint64(32))
-    return spread
+    return hashed(seed, rows if keys_B is None else np.asarray(keys_B, dtype=np.uint64)[rows])
 
 
 def _fill(
