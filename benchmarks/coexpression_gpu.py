@@ -18,7 +18,7 @@ from screen import simulate_counts
 
 from causcade.cells import log_normalise
 from causcade.coexpression.dense import PRECISIONS, DenseGram, Precision
-from causcade.coexpression.kernels import KERNEL_CELLS, common_shift
+from causcade.coexpression.kernels import KERNEL_CELLS
 from causcade.coexpression.packed import packed_rows
 from causcade.files import write_json
 
@@ -64,9 +64,9 @@ def correlations(sums_GG: np.ndarray, mean_G: np.ndarray, num_cells: int) -> np.
 def measure(x: sp.csr_matrix, precision: Precision, device: str) -> dict[str, Any]:
     """Rate, share of the peak, and error of one precision."""
     num_cells, num_genes = x.shape
-    gram = DenseGram(num_genes, device=device, precision=precision, shift_G=common_shift(x[:KERNEL_CELLS]))
+    gram = DenseGram(num_genes, device=device, precision=precision)
     blocks = [gram.rounded(x[start : start + KERNEL_CELLS]) for start in range(0, num_cells, KERNEL_CELLS)]
-    DenseGram(num_genes, device=device, precision=precision, shift_G=common_shift(x[:KERNEL_CELLS])).add(blocks[0])  # warms up
+    DenseGram(num_genes, device=device, precision=precision).add(blocks[0])  # warms up
     start = finished(device)
     for block in blocks:
         gram.add(block)

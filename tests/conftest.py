@@ -1,6 +1,8 @@
 """Shared fixtures."""
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,6 +16,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; it is not part of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def benchmark_of_resources() -> ModuleType:
+    """`benchmarks/resources.py`: which real file is which resource, and what it holds."""
+    spec = importlib.util.spec_from_file_location("benchmark_of_resources", REPOSITORY / "benchmarks" / "resources.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_a_prepared_block_holds_the_values_as_multiplied_and_their_products(tmp_
     genes, terms = ["g030", "absent", "g004", "g039"], ["age", "cell_line", "s_score"]
     rows = np.arange(7, 29)
     (_, stored), *_ = store.iter_counts(30)
-    kernel = DenseGram(4, precision=precision, shift_G=np.array([0, 0, 0, 5.0]))
+    kernel = DenseGram(4, precision=precision, beta_LG=np.array([[0, 0, 0, 5.0]]))
     block = Preparation(store, pd.Index(genes), terms, ROLES)((rows, stored[rows]), kernel.rounded)
     x = kernel.rounded(sp.csr_matrix(dense_x(store, genes)[rows].astype(np.float32))).toarray().astype(np.float64)
     np.testing.assert_array_equal(block.x_BG.toarray(), x)

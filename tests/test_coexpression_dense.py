@@ -117,8 +117,7 @@ def test_what_is_taken_from_genes_is_put_back(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_one_coefficient_for_a_column_of_ones_is_a_shift(precision: Precision) -> None:
     x = expression(300, num_genes=50)
-    shift_G = common_shift(x)
-    first, second = DenseGram(50, precision=precision, shift_G=shift_G), DenseGram(50, precision=precision, beta_LG=shift_G[None].astype(np.float64))
+    first, second = DenseGram(50, precision=precision), DenseGram(50, precision=precision, beta_LG=common_shift(x)[None].astype(np.float64))
     rounded = second.rounded(x)
     assert np.array_equal(first.rounded(x).data, rounded.data)
     first.add(rounded)

@@ -192,28 +192,12 @@ def test_contradicting_signs_of_a_target_are_unknown(tmp_path):
     assert account["lost"] == {"no_target": 1, "duplicate": 2}
 
 
-REAL = {
-    "hgnc": "idmap/hgnc_complete_set.txt.gz",
-    "collectri": "grn_priors/collectri.csv",
-    "dorothea": "grn_priors/dorothea_hs.rda",
-    "trrust": "grn_priors/trrust_rawdata.human.tsv",
-    "string": "ppi/9606.protein.physical.links.v12.0.min700.partial.txt.gz",
-    "string_info": "ppi/9606.protein.info.v12.0.txt.gz",
-    "complexportal": "complexes/complexportal_9606_participants_2022-07-11.derived.tsv.gz",
-    "humap": "complexes/humap2_complexes_20200809InOrderMatched.csv",
-    "reactome": "reactome/ReactomePathways.gmt",
-    "tfs": "gene_sets/TF_names_v_1.01.txt",
-    "rbps": "gene_sets/c5.mf.v7.0.symbols.gmt",
-    "hallmarks": "gene_sets/h.all.v7.0.symbols.gmt",
-    "drug_targets": "tahoe/drug_metadata.parquet",
-}
-
-
 @pytest.mark.shared_data
-def test_all_tables_from_real_files(shared_data):
-    tables = build_resources({name: ResourceFile(path=shared_data / "references" / file) for name, file in REAL.items()}, SETTINGS)
+def test_all_tables_from_real_files(shared_data, benchmark_of_resources):
+    files = {name: file for name, file in benchmark_of_resources.FILES.items() if not CATALOGUE[name].is_optional}
+    tables = build_resources({name: ResourceFile(path=shared_data / "references" / file) for name, file in files.items()}, SETTINGS)
     assert_consistent(tables)
-    lost = {name: tables.manifest[name]["lost"] for name in REAL if name != "string_info"}
+    lost = {name: tables.manifest[name]["lost"] for name in files if name != "string_info"}
     assert lost["tfs"] == {"unknown_id": 4}
     assert lost["drug_targets"] == {"no_target": 115, "unknown_id": 1}, "WNV NS2B-NS3 is no human gene"
     assert lost["dorothea"]["below_cutoff"] == 15_863 + 425_418

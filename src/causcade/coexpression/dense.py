@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import scipy.sparse as sp
 
-from causcade.coexpression.kernels import common_shift
+from causcade.coexpression.kernels import CovariateSums, common_shift, covariate_sums
 from causcade.coexpression.packed import packed_length, row_start
 
 if TYPE_CHECKING:
@@ -99,13 +99,11 @@ class DenseGram:
         Where to multiply, as torch names it.
     precision
         What numbers are rounded to.
-    shift_G
-        Constant taken from each gene while it is summed, shape [G]; None: that of the first block, see
-        :func:`causcade.coexpression.kernels.common_shift`. It is rounded to `precision` itself, so that the zeros of a gene, which become minus the
-        constant, stay exact.
     beta_LG
-        Instead: coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed. Where numbers are rounded, one
-        row, for a column of ones, is all that keeps x sparse.
+        Coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed. Where numbers are rounded, one
+        row, for a column of ones, is all that keeps x sparse. None: a constant of each gene, that of the first block, see
+        :func:`causcade.coexpression.kernels.common_shift`. Coefficients are rounded to `precision` themselves, so that the zeros of a gene, which
+        become minus a constant, stay exact.
     """
 
     def __init__(
@@ -114,7 +112,6 @@ class DenseGram:
         *,
         device: str = "cpu",
         precision: Precision = "float32",
-        shift_G: np.ndarray | None = None,
         beta_LG: np.ndarray | None = None,
     ) -> None:
         import torch
@@ -123,8 +120,6 @@ class DenseGram:
             raise ValueError(f"expected one coefficient for each gene with numbers in {precision}, found {len(beta_LG)}")
         self._num_genes, self._device, self._precision = num_genes, torch.device(device), precision
         self._has_covariates = beta_LG is not None
-        if beta_LG is None and shift_G is not None:
-            beta_LG = np.asarray(shift_G)[None]
         self._beta_LG = None if beta_LG is None else self._as_taken(beta_LG)
         self._tiles = [
             torch.zeros((min(TILE_GENES, num_genes - start), num_genes - start), dtype=torch.float64, device=device)
@@ -230,10 +225,8 @@ class DenseGram:
         """
         import torch
 
-        if (sxc_LG is None or scc_LL is None) == self._has_covariates:
-            raise ValueError("expected sums with the covariates if and only if their coefficients were given")
-        if sxc_LG is None or scc_LL is None:
-            sxc_LG, scc_LL = self._sums_G[None], np.full((1, 1), float(self._num_cells))
+        ones = CovariateSums(self._sums_G[None], np.full((1, 1), float(self._num_cells)))
+        sxc_LG, scc_LL = covariate_sums(sxc_LG, scc_LL, of_ones=None if self._has_covariates else ones)
         beta = self._beta()
         sxc = torch.from_numpy(np.ascontiguousarray(sxc_LG)).to(self._device)
         rest = sxc - torch.from_numpy(scc_LL).to(self._device) @ beta

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["KERNEL_CELLS", "Cuts", "HybridGram", "choose_cuts", "common_shift"]
+__all__ = ["KERNEL_CELLS", "CovariateSums", "Cuts", "HybridGram", "choose_cuts", "common_shift", "covariate_sums"]
 
 # Cells summed in float32 before they go to the float64 sums. Blocks of so many cells are counted from the first cell of a plate.
 KERNEL_CELLS = 4096
@@ -94,6 +94,30 @@ def common_shift(x_BG: sp.csr_matrix) -> np.ndarray:
     return np.where(expressing_G > MIN_SHIFTED_SHARE * num_cells, sums_G / max(num_cells, 1), 0.0).astype(np.float32)
 
 
+class CovariateSums(NamedTuple):
+    """Sums over all cells with what is taken from the genes."""
+
+    sxc_LG: np.ndarray
+    """C'X."""
+    scc_LL: np.ndarray
+    """C'C."""
+
+
+def covariate_sums(sxc_LG: np.ndarray | None, scc_LL: np.ndarray | None, *, of_ones: CovariateSums | None) -> CovariateSums:
+    """Return the sums that were given, or those of a column of ones where constants were taken (`of_ones`) and none are given.
+
+    Raises
+    ------
+    ValueError
+        If sums are missing, or given where constants were taken.
+    """
+    if (sxc_LG is None or scc_LL is None) == (of_ones is None):
+        raise ValueError("expected sums with the covariates if and only if their coefficients were given")
+    if of_ones is not None:
+        return of_ones
+    return CovariateSums(np.asarray(sxc_LG), np.asarray(scc_LL))
+
+
 class _SparsePart(NamedTuple):
     """Sparse genes of a block, by gene and by cell, one row per sub-block; see :func:`causcade.coexpression.sparse_loops.split`."""
 
@@ -113,10 +137,9 @@ class HybridGram:
     ----------
     density_G
         Share of the cells that express each gene, shape [G]; decides only how pairs are multiplied, hence speed and rounding.
-    shift_G
-        Constant taken from each gene while it is summed, shape [G]; None: that of the first block (:func:`common_shift`).
     beta_LG
-        Instead: coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed.
+        Coefficients of L covariates, float64 [L, G]; C beta is taken from the genes while they are summed. None: a constant of each gene, that of the
+        first block (:func:`common_shift`).
     num_threads
         Threads that share the work; changes no digit.
     cuts
@@ -127,7 +150,6 @@ class HybridGram:
         self,
         density_G: np.ndarray,
         *,
-        shift_G: np.ndarray | None = None,
         beta_LG: np.ndarray | None = None,
         num_threads: int = 1,
         cuts: Cuts | None = None,
@@ -140,9 +162,7 @@ class HybridGram:
         self._rank_G[order_G] = np.arange(num)
         self.cuts = cuts if cuts is not None else choose_cuts(np.asarray(density_G, dtype=np.float64)[order_G])
         self._order_G, self._has_covariates = order_G, beta_LG is not None
-        self._beta_LD = None if shift_G is None else self._dense_part(np.asarray(shift_G)[None])
-        if beta_LG is not None:
-            self._beta_LD = self._dense_part(beta_LG)
+        self._beta_LD = None if beta_LG is None else self._dense_part(beta_LG)
         self._lower = np.zeros(num * (num + 1) // 2)
         self._sums_2G = np.zeros((2, num))  # of x and of its square, by rank
         self._num_cells = 0
@@ -251,12 +271,9 @@ class HybridGram:
         """
         from causcade.coexpression import sparse_loops
 
-        if (sxc_LG is None or scc_LL is None) == self._has_covariates:
-            raise ValueError("expected sums with the covariates if and only if their coefficients were given")
-        if sxc_LG is None or scc_LL is None:
-            sxc_LG, scc_LL = self._sums_2G[:1], np.full((1, 1), float(self._num_cells))
-        else:
-            sxc_LG = sxc_LG[:, self._order_G]
+        ones = CovariateSums(self._sums_2G[:1, self._rank_G], np.full((1, 1), float(self._num_cells)))
+        sxc_LG, scc_LL = covariate_sums(sxc_LG, scc_LL, of_ones=None if self._has_covariates else ones)
+        sxc_LG = sxc_LG[:, self._order_G]
         upper = np.empty_like(self._lower)
         stripes = np.linspace(0, self._num_genes, 4 * self._num_threads + 1).astype(np.int64)
         facts = (self._rank_G, self._lower, self._sums_2G[1], upper)

@@ -46,8 +46,18 @@ def split(
     cell (`row_starts` [B + 1], `row_genes` = rank - D in ascending order, `row_values`; genes from rank D on); `heads` tells where an entry of the
     first stands in the second. `sums_2G` gets the sums of x and of its square by rank.
     """
+    _take_fitted(first, last, multiplied_BM, panels_TBW, c_BL, beta_LD)
+    num_multiplied, num_dense = multiplied_BM.shape[1], beta_LD.shape[1]
+    _fill_dense(indptr, indices, data, rank_G, first, last, num_dense, multiplied_BM, panels_TBW, starts, sums_2G)
+    if starts.size > 1:
+        _list_by_gene(indptr, indices, data, rank_G, first, last, num_multiplied, num_dense, starts, cells, values, row_starts)
+        _list_by_cell(num_dense - num_multiplied, starts, cells, values, heads, row_starts, row_genes, row_values)
+
+
+@nb.njit(nogil=True, cache=True)
+def _take_fitted(first, last, multiplied_BM, panels_TBW, c_BL, beta_LD):
+    """Set the dense columns of some cells to what is taken from them, - C beta."""
     num_multiplied, num_dense, width = multiplied_BM.shape[1], beta_LD.shape[1], panels_TBW.shape[2]
-    num_sparse = starts.size - 1
     fitted_D = np.empty(num_dense)
     for cell in range(first, last):
         fitted_D[:] = 0
@@ -62,6 +72,12 @@ def split(
             begin = panel * width
             for column in range(min(width, num_dense - begin)):
                 panels_TBW[panel, cell, column] = -fitted_D[begin + column]
+
+
+@nb.njit(nogil=True, cache=True)
+def _fill_dense(indptr, indices, data, rank_G, first, last, num_dense, multiplied_BM, panels_TBW, starts, sums_2G):
+    """Add the entries to the dense columns and to the sums, and count those of each sparse gene: `starts` becomes where each begins."""
+    num_multiplied, width = multiplied_BM.shape[1], panels_TBW.shape[2]
     starts[:] = 0
     sums_2G[:] = 0
     has_panels = panels_TBW.shape[0] > 0
@@ -76,10 +92,13 @@ def split(
                 starts[rank - num_multiplied + 1] += 1
             if has_panels and rank < num_dense:
                 panels_TBW[rank // width, cell, rank % width] += value
-    if num_sparse == 0:
-        return
-    for gene in range(num_sparse):
+    for gene in range(starts.size - 1):
         starts[gene + 1] += starts[gene]
+
+
+@nb.njit(nogil=True, cache=True)
+def _list_by_gene(indptr, indices, data, rank_G, first, last, num_multiplied, num_dense, starts, cells, values, row_starts):
+    """List the cells and values of each sparse gene, and count the entries of each cell that are in no dense column: `row_starts`."""
     following = starts[:-1].copy()
     row_starts[0] = 0
     for cell in range(first, last):
@@ -93,14 +112,18 @@ def split(
                 values[place] = data[entry]
                 count += rank >= num_dense
         row_starts[cell - first + 1] = row_starts[cell - first] + count
-    # genes in ascending order fill the rows in ascending order
+
+
+@nb.njit(nogil=True, cache=True)
+def _list_by_cell(first_gene, starts, cells, values, heads, row_starts, row_genes, row_values):
+    """List sparse genes `first_gene`.. of each cell; genes in ascending order fill the rows in ascending order."""
     following = row_starts[:-1].copy()
-    for gene in range(num_dense - num_multiplied, num_sparse):
+    for gene in range(first_gene, starts.size - 1):
         for place in range(starts[gene], starts[gene + 1]):
             cell = cells[place]
             head = following[cell]
             following[cell] = head + 1
-            row_genes[head] = gene - (num_dense - num_multiplied)
+            row_genes[head] = gene - first_gene
             row_values[head] = values[place]
             heads[place] = head
 
