@@ -12,8 +12,8 @@ EMBEDDED_WITH = {
     "pca": [f"{RUN}/embedding/basis.npz"],
     "precomputed": [],
 }[SOURCE]
-# Settings beside those of the section: TX1 samples genes of long cells.
-EMBEDDED_BY = ["seed", "backend"] if SOURCE == "tx1" else []
+# Settings beside those of the section: TX1 samples genes of long cells, and may know the drug that controls got.
+EMBEDDED_BY = ["seed", "backend", "perturbation.control"] if SOURCE == "tx1" else []
 WITH_GENES = SOURCE == "tx1" and CONFIG.embedding.gene_embeddings
 
 

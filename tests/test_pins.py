@@ -9,7 +9,8 @@ import pytest
 from causcade.config import parse_config
 from causcade.files import write_json
 from causcade.pins import PINNED_STAGES, fingerprints, is_pinned, requested_rules
-from causcade.validation import MODEL_FILES, merge
+from causcade.tx1.hub import REQUIRED
+from causcade.validation import merge
 
 PCA = {"embedding": {"source": "pca"}}
 OF_PCA = ["panel", "embedding_basis", "basal"]
@@ -142,7 +143,7 @@ def test_a_model_that_the_run_does_not_use_is_pinned_by_itself(tmp_path):
 def test_changed_files_of_a_model_free_what_rests_on_it(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in MODEL_FILES:
+    for name in REQUIRED:
         (folder / name).write_text(name)
     config = {"embedding": {"source": "tx1", "model": str(folder)}, "pretraining": {"initial": str(folder)}}
     current = fingerprints(parse_config(config))

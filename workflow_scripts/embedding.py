@@ -1,5 +1,7 @@
 """Embed the cells of one plate. The methods are in causcade.embedding."""
 
+import shutil
+
 from causcade import files, runtime
 from causcade.cells import CellStore
 from causcade.config import EmbeddingConfig, InputConfig
@@ -14,13 +16,14 @@ def main(job) -> None:
         shared = {"roles": files.read_parquet(job.input.cell_cycle), "block_cells": reading.block_cells}
         with CellStore(job.input.cells) as store:
             if how.source == "tx1":
-                place = tx1.Place(list(job.input.model), job.params.checkpoints, job.output.get("genes"))
-                cells = tx1.embed_plate(store, how, place, seed=settings["seed"], backend=settings["backend"], **shared)
+                place = tx1.Place(list(job.input.model), job.params.checkpoints, next(iter(job.output.genes), None))
+                cells = tx1.embed_plate(store, how, place, **{key.split(".")[-1]: settings[key] for key in tx1.OF_RUN}, **shared)
             elif how.source == "pca":
                 cells = pca.embed_plate(store, how, pca.read_basis(job.input.model[0]), **shared)
             else:
                 cells = precomputed.embed_plate(store, how, source=(plate["counts"], reading, plate["name"]), **shared)
         files.write_anndata(job.output.embedding, cells)
+        shutil.rmtree(job.params.checkpoints, ignore_errors=True)
 
 
 if __name__ == "__main__":

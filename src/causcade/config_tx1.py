@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from causcade.config_input import Positive, Section
+from causcade.tx1.hub import HUB_NAME
 
 __all__ = ["EmbeddingConfig", "PretrainingConfig", "is_hub_name", "path_of_plate"]
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-HUB_PARTS = 2
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -19,15 +20,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def is_hub_name(model: str) -> bool:
-    """Whether a model is named as on the Hugging Face hub (`owner/name` or `owner/name:size`); a folder that is there is never one.
-
-    A path of two parts that is not there is read as a name of the hub; `./folder` never is.
-    """
-    from pathlib import Path
-
-    owner_and_name = model.split(":")[0].split("/")
-    is_name = len(owner_and_name) == HUB_PARTS and all(part and part[0] not in ".~" for part in owner_and_name)
-    return is_name and not Path(model).exists()
+    """Whether a model is named as on the Hugging Face hub (`owner/name` or `owner/name:size`); what is there as a path is never one."""
+    return not Path(model).expanduser().exists() and HUB_NAME.fullmatch(model) is not None
 
 
 def path_of_plate(path: str, plate: str) -> str:
@@ -63,7 +57,12 @@ class EmbeddingConfig(Section):
     min_covered: Share = Field(default=0.5, description="tx1: least share of a plate's counts in genes that the model knows.")
     precision: Precision = Field(default="auto", description="tx1: numbers that the model computes in; auto: bfloat16 on a GPU, float32 on a CPU.")
     storage: Literal["float32", "float16"] = Field(default="float32", description="Numbers that embeddings are stored in.")
-    batch_tokens: Positive = Field(default=16_384, description="tx1: tokens that the model takes at a time; halved where memory runs out.")
+    batch_tokens: Positive | None = Field(
+        default=None, description="tx1: tokens that the model takes at a time, halved where memory runs out; null: as measured to be fast."
+    )
+    batch_cells: Positive = Field(
+        default=64, description="tx1, compatible: cells of a batch; what the published tool makes of a cell depends on its batch."
+    )
     shard_cells: Positive = Field(
         default=100_000, description="tx1: cells after which what is embedded is saved, so that a killed job goes on there."
     )
@@ -81,7 +80,7 @@ class EmbeddingConfig(Section):
     """Keys that decide how fast it goes, and no result."""
 
     keys_of: ClassVar[dict[str, tuple[str, ...]]] = {
-        "tx1": ("model", "mode", "max_length", "normalise", "gene_embeddings", "min_covered", "precision"),
+        "tx1": ("model", "mode", "max_length", "normalise", "gene_embeddings", "min_covered", "precision", "batch_cells"),
         "pca": ("dimensions",),
         "precomputed": ("obsm", "path"),
     }

@@ -18,6 +18,7 @@ MB = 1_000_000
 VOCABULARY = 62_720
 WEIGHTS_ONLY = 2 * 4  # bytes of a parameter while a model is read: the file, and the model
 IN_TRAINING = 5 * 4  # weights, gradients, two moments, and what a step makes of them
+BATCH_TOKENS = 4096  # of a CPU; a GPU takes more, of its own memory
 TOKEN_BYTES = 4 * 24  # of each dimension of a token: a layer's activations, mostly its feed-forward part
 
 
@@ -65,7 +66,8 @@ def memory_mb(config: Config, stage: str) -> int:
         return 0
     settings = config.pretraining
     if stage == "embedding":
-        return round((WEIGHTS_ONLY * num_parameters(shape) + TOKEN_BYTES * shape.d_model * config.embedding.batch_tokens) / MB)
+        tokens = config.embedding.batch_tokens or BATCH_TOKENS
+        return round((WEIGHTS_ONLY * num_parameters(shape) + TOKEN_BYTES * shape.d_model * tokens) / MB)
     tokens = (settings.micro_cells or -(-settings.batch_cells // settings.processes)) * settings.max_length
     return round((IN_TRAINING * num_parameters(shape) + TOKEN_BYTES * shape.d_model * shape.num_layers * tokens) / MB)
 

@@ -11,16 +11,15 @@ from typing import Any
 
 from causcade.config import Config, EmbeddingConfig, ResourceConfig, parse_config
 from causcade.config_tx1 import is_hub_name, path_of_plate
-from causcade.errors import ConfigError
+from causcade.errors import ConfigError, InputError
 from causcade.files import sha256_of
 from causcade.input_files import absent_table
 from causcade.plates import scan_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
+from causcade.tx1.hub import DRUG_FILE, REQUIRED, find_folder
 
 __all__ = ["load_config", "merge", "model_files", "read_yaml", "resource_files"]
 
-MODEL_FILES = ("model.safetensors", "model_config.yml", "collator_config.yml", "vocab.json")
-OPTIONAL_MODEL_FILES = ("drug_to_id_pad.json",)
 EMBEDDING_SUFFIXES = (".npy", ".parquet", ".h5ad", ".zarr")
 DEFAULT_SOURCE = EmbeddingConfig().source
 
@@ -89,8 +88,9 @@ def model_files(model: str | None) -> list[str]:
     """Files of a model in a local folder; none for a name on the hub, and for null."""
     if model is None or is_hub_name(model):
         return []
-    there = [name for name in OPTIONAL_MODEL_FILES if (Path(model) / name).is_file()]
-    return [str(Path(model) / name) for name in (*MODEL_FILES, *there)]
+    folder = Path(model).expanduser()
+    drugs = [DRUG_FILE] if (folder / DRUG_FILE).is_file() else []
+    return [str(folder / name) for name in (*REQUIRED, *drugs)]
 
 
 def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
@@ -138,13 +138,10 @@ def _model_mistakes(key: str, section: object) -> list[str]:
         mistakes.append(absent_table("pretraining.smiles", smiles))
     if not isinstance(model, str) or (key == "embedding.model" and section.get("source", DEFAULT_SOURCE) != "tx1") or is_hub_name(model):
         return mistakes
-    if not Path(model).is_dir():
-        what = "a file" if Path(model).exists() else "nothing"
-        remedy = "Correct the path, or name a model of the hub (`tahoebio/Tahoe-x1:70m`)."
-        return [*mistakes, f"{key}: expected the folder of a model at {model}, found {what}. {remedy}"]
-    absent = [name for name in MODEL_FILES if not (Path(model) / name).is_file()]
-    if absent:
-        mistakes.append(f"{key}: expected {', '.join(MODEL_FILES)} in {model}, found no {', no '.join(absent)}. Copy the whole folder.")
+    try:
+        find_folder(model)
+    except InputError as error:
+        mistakes.append(f"{key}: {error}")
     return mistakes
 
 

@@ -50,8 +50,8 @@ def mean_embeddings(sums: Sequence[GeneSums], panel: pd.DataFrame) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        A row for each gene that was seen on a plate, by id: gene_id, gene (of the panel; empty outside it), num_cells, and e0, e1, ... (no unit; means
-        of hidden states, not scaled to length 1). Genes that no cell expresses have no row.
+        A row for each gene that was seen on a plate, by id: gene_id, gene (of the panel; empty outside it), num_cells, and e0, e1, ... (no unit;
+        means of hidden states, not scaled to length 1). Genes that no cell expresses have no row.
     """
     gene_ids = np.unique(np.concatenate([plate.gene_ids for plate in sums]))
     num_dimensions = sums[0].sum_FD.shape[1]

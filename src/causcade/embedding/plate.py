@@ -5,7 +5,7 @@ Axes: N embedded cells, B cells of a block, F genes of the plate, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = ["OBS", "SCORES", "assemble", "chosen_rows", "describe_cells"]
 
 OBS = ["perturbation", "cell_line", "plate", "well", "is_control"]
 SCORES = ["s_score", "g2m_score"]
+CHECKED_CELLS = 1 << 16
 
 
 def chosen_rows(store: CellStore, settings: EmbeddingConfig) -> np.ndarray:
@@ -101,16 +102,18 @@ def assemble(
     """
     import anndata
 
-    with np.errstate(over="ignore"):
-        stored_ND = z_ND.astype(settings.storage)
-    bad = ~np.isfinite(z_ND).all(axis=1)
-    if bad.any():
+    bad = sum(int((~np.isfinite(part_BD).all(axis=1)).sum()) for part_BD in _blocks(z_ND))
+    if bad:
         remedy = "Compute it again" if settings.source == "precomputed" else "Check the model"
         raise InputError(
-            f"{where}: expected a finite embedding for each cell, found {int(bad.sum())} cells with NaN or infinity. {remedy}, or use `source: pca`."
+            f"{where}: expected a finite embedding for each cell, found {bad} cells with NaN or infinity. {remedy}, or use `source: pca`."
         )
-    if not np.isfinite(stored_ND).all():
-        raise InputError(
-            f"{where}: expected numbers that float16 holds (below 65,504), found {float(np.abs(z_ND).max()):.3g}. Write `storage: float32`."
-        )
-    return anndata.AnnData(stored_ND, obs=obs, uns={"embedding": {"source": settings.source, **(facts or {})}})
+    largest = max((float(np.abs(part_BD).max()) for part_BD in _blocks(z_ND)), default=0.0)
+    if largest > np.finfo(settings.storage).max:
+        raise InputError(f"{where}: expected numbers that float16 holds (below 65,504), found {largest:.3g}. Write `storage: float32`.")
+    return anndata.AnnData(z_ND.astype(settings.storage, copy=False), obs=obs, uns={"embedding": {"source": settings.source, **(facts or {})}})
+
+
+def _blocks(z_ND: np.ndarray) -> Iterator[np.ndarray]:
+    """Take some cells at a time: an array of all may be a file."""
+    yield from (z_ND[start : start + CHECKED_CELLS] for start in range(0, len(z_ND), CHECKED_CELLS))
