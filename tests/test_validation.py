@@ -6,7 +6,8 @@ from screen_files import make_plate, write_config, write_screen
 from causcade.errors import ConfigError
 from causcade.files import sha256_of
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
-from causcade.validation import load_config, merge, read_yaml, resource_files
+from causcade.tx1.hub import DRUG_FILE, REQUIRED
+from causcade.validation import load_config, merge, model_files, read_yaml, resource_files
 
 
 def mistakes_of(function, *arguments, **keys):
@@ -148,3 +149,42 @@ def test_a_local_path_wins_over_the_address_and_null_leaves_out():
     assert found["hgnc"] == "x.tsv"
     assert found["string"] == CATALOGUE["string"].url
     assert set(CATALOGUE) - set(found) == {"trrust"} | {name for name, entry in CATALOGUE.items() if entry.is_optional}
+
+
+def make_model_folder(folder):
+    folder.mkdir(parents=True)
+    for name in REQUIRED:
+        (folder / name).touch()
+    return folder
+
+
+def test_folders_of_models_and_files_of_embeddings_are_among_them(tmp_path):
+    half, whole = make_model_folder(tmp_path / "half"), make_model_folder(tmp_path / "whole")
+    (half / "vocab.json").unlink()
+    path = write_screen(tmp_path, {"P1": make_plate(), "P2": make_plate()})
+    smiles = str(tmp_path / "smiles.tsv")
+    path = write_config(tmp_path, embedding={"source": "tx1", "model": str(half)}, pretraining={"initial": str(tmp_path / "gone"), "smiles": smiles})
+    assert mistakes_of(load_config, read_yaml(path), check_files=True) == [
+        f"pretraining.smiles: expected a table at {smiles}, found no file. Correct the path, or remove the table.",
+        f"pretraining.initial: {tmp_path}/gone: expected a folder or a name on the Hugging Face hub (owner/name:size), found no such folder. "
+        "Correct the path.",
+        f"embedding.model: {half}: expected {', '.join(REQUIRED)}, found no vocab.json. Copy the whole folder.",
+    ]
+    path = write_config(tmp_path, embedding={"source": "tx1", "model": str(whole)}, pretraining={"initial": "tahoebio/Tahoe-x1:70m"})
+    load_config(read_yaml(path), check_files=True)
+    path = write_config(tmp_path, embedding={"source": "precomputed", "path": f"{tmp_path}/emb_{{plate}}.txt"})
+    (tmp_path / "emb_P1.txt").touch()
+    assert mistakes_of(load_config, read_yaml(path), check_files=True) == [
+        f"embedding.path: expected an embedding at {tmp_path}/emb_P2.txt, found no file. Correct the path, or write null.",
+        f"embedding.path: expected a file as npy, parquet, h5ad or zarr, found {tmp_path}/emb_P1.txt. Convert it, or correct its name.",
+    ]
+    path = write_config(tmp_path, embedding={"source": "pca", "model": str(half), "path": "gone.npy"})  # of another source
+    load_config(read_yaml(path), check_files=True)
+
+
+def test_files_of_a_model(tmp_path):
+    folder = make_model_folder(tmp_path / "model")
+    assert model_files(str(folder)) == [f"{folder}/{name}" for name in REQUIRED]
+    (folder / DRUG_FILE).touch()
+    assert model_files(str(folder))[-1] == f"{folder}/{DRUG_FILE}"
+    assert model_files(None) == model_files("tahoebio/Tahoe-x1:70m") == []
