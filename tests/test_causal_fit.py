@@ -9,7 +9,7 @@ from screens import make_screen
 from causcade.causal import fit_causal, read_fit, read_weights, run_fit, write_fit
 from causcade.config import CausalConfig
 from causcade.errors import InputError
-from causcade.responses import build_responses
+from causcade.responses import aggregate, build_responses
 
 SCREEN = make_screen()
 SETTINGS = CausalConfig(num_steps=60, l1_start=20)
@@ -41,10 +41,37 @@ def test_the_shared_response_leaves_listed_targets_alone(fit):
     assert not fit.predict().shared[fit.direct_drug_S, fit.direct_gene_S].any()
 
 
+def test_nothing_reaches_fixed_genes(fit):
+    dense = fit.operator.toarray()
+    fixed = [0, 5]
+    dense[fixed] = 0
+    hops = fit.propagate(fit.direct_DG, fixed=fixed)
+    for k, hop in enumerate(hops):
+        np.testing.assert_allclose(hop.T, np.linalg.matrix_power(dense, k) @ fit.direct_DG.T, atol=1e-5)
+    assert not any(hop[:, fixed].any() for hop in hops[1:])
+
+
+def test_a_fit_keeps_the_doses_of_its_perturbations(fit, responses):
+    table = aggregate(responses).table.set_index("perturbation").loc[fit.perturbations]
+    np.testing.assert_array_equal(fit.dose_D3, table[["lowest_dose", "half_dose", "top_dose"]])
+    assert (fit.dose_D3[:, [0, 2]] == [0.05, 5.0]).all()
+
+
 def test_written_and_read_fits_are_equal(fit, tmp_path):
     write_fit(fit, tmp_path)
     again = read_fit(tmp_path)
-    for name in ("weight_C", "information_C", "target_C", "nuisance_weight_N", "direct_S", "direct_is_seen_S", "strength_DF", "loading_FG", "tau_G"):
+    for name in (
+        "weight_C",
+        "information_C",
+        "target_C",
+        "nuisance_weight_N",
+        "direct_S",
+        "direct_is_seen_S",
+        "strength_DF",
+        "loading_FG",
+        "tau_G",
+        "dose_D3",
+    ):
         np.testing.assert_array_equal(getattr(again, name), getattr(fit, name), err_msg=name)
     assert (again.genes, again.perturbations, again.num_hops, again.metrics) == (fit.genes, fit.perturbations, fit.num_hops, fit.metrics)
     weights = read_weights(tmp_path)

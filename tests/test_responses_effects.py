@@ -5,7 +5,7 @@ import pytest
 from screens import make_screen
 
 from causcade.responses import aggregate, build_responses
-from causcade.responses.effects import _fit, _gain
+from causcade.responses.effects import _fit, _gain, gain_at
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,16 @@ def test_signs_and_targets_are_in_place(responses):
     np.testing.assert_array_equal(effects.sign_DG, np.sign(screen.direct_DG))
     assert effects.num_targets_D.tolist() == [1] * len(screen.drugs)
     assert effects.take(np.array([3, 1])).table["perturbation"].tolist() == ["drug03", "drug01"]
+
+
+def test_the_range_of_doses_is_told(responses):
+    table = aggregate(responses).table
+    assert (table["lowest_dose"] == 0.05).all()
+    assert (table["top_dose"] == 5.0).all()
+    undosed = aggregate(replace(responses, obs=responses.obs.assign(dose=np.nan))).table
+    assert undosed[["lowest_dose", "top_dose"]].isna().all(axis=None)
+
+
+def test_gain_beyond_the_range_goes_on_along_the_curve():
+    gain = gain_at(np.array([0.0, 1.0, 10.0, 1e9]), 0.5, 1.0)
+    np.testing.assert_allclose(gain, [0.0, 1.0, 10 * 1.5 / 10.5, 1.5], rtol=1e-6)

@@ -6,6 +6,7 @@ Axes: G genes, D perturbations, C candidate edges (in the order of the table of 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,8 @@ class CausalFit:
         Shared responses.
     tau_G
         Standard deviation of what the model leaves unexplained in each gene.
+    dose_D3
+        Lowest, half and top dose of each perturbation (:func:`causcade.responses.effects.gain_at`), NaN without doses, float64; for prediction.
     num_hops, spectral_radius, typical_effect
         Terms of the series beyond the direct effect; radius of the whole operator; size of a typical direct effect.
     metrics
@@ -99,6 +102,7 @@ class CausalFit:
     num_hops: int
     spectral_radius: float
     typical_effect: float
+    dose_D3: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
     metrics: list[dict[str, float]] = field(default_factory=list)
     held_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["perturbation", "gene", "predicted", "observed", "training_mean"]))
 
@@ -126,12 +130,13 @@ class CausalFit:
         direct_DG[self.direct_drug_S, self.direct_gene_S] = self.direct_S
         return direct_DG
 
-    def propagate(self, direct_DG: FloatArray, *, candidates_only: bool = False) -> list[FloatArray]:
-        """W^k d for k = 0..num_hops, each [D, G]."""
+    def propagate(self, direct_DG: FloatArray, *, candidates_only: bool = False, fixed: Sequence[int] = ()) -> list[FloatArray]:
+        """W^k d for k = 0..num_hops, each [D, G]; nothing reaches the genes at positions `fixed`, as if W had no edge to them."""
         operator = self.candidate_operator if candidates_only else self.operator
         hops = [np.asarray(direct_DG, dtype=np.float32)]
         for _ in range(self.num_hops):
             hops.append(np.asarray((operator @ hops[-1].T).T, dtype=np.float32))
+            hops[-1][:, list(fixed)] = 0
         return hops
 
     def predict(self) -> Response:
@@ -190,7 +195,7 @@ _ARRAYS = {
     "weight": "weight_C", "information": "information_C", "edge_target": "target_C", "edge_source": "source_C",
     "nuisance_weight": "nuisance_weight_N", "nuisance_target": "nuisance_target_N", "nuisance_source": "nuisance_source_N",
     "direct_gene": "direct_gene_S", "direct_perturbation": "direct_drug_S", "direct": "direct_S", "direct_is_target": "direct_is_target_S",
-    "direct_is_seen": "direct_is_seen_S", "shared_strength": "strength_DF", "shared_loading": "loading_FG", "tau": "tau_G",
+    "direct_is_seen": "direct_is_seen_S", "shared_strength": "strength_DF", "shared_loading": "loading_FG", "tau": "tau_G", "dose": "dose_D3",
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ logger = logging.getLogger("causcade")
 
 MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
 FIT_NAME = re.compile(r"main|noprior|(?:edgenull|labelnull|boot)\d+|drugs(?P<fold>\d+)|line_.+")
+DOSES = ["lowest_dose", "half_dose", "top_dose"]
 NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
 
 
@@ -138,7 +139,8 @@ def fit_causal(
         )
         return empty_fit(genes, *gene_positions(edges, effects.genes), settings.num_hops)
     trained = train(problem, len(genes), settings, seed=seed, device=torch.device(device), checkpoint=checkpoint)
-    return assemble_fit(problem, trained, genes, settings.num_hops)
+    doses = effects.table.set_index("perturbation").reindex(columns=DOSES).loc[problem.perturbations]
+    return replace(assemble_fit(problem, trained, genes, settings.num_hops), dose_D3=doses.to_numpy(np.float64))
 
 
 def run_fit(

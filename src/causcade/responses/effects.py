@@ -19,7 +19,7 @@ import pandas as pd
 
 from causcade.responses.conditions import Responses
 
-__all__ = ["DoseSums", "DrugEffects", "aggregate"]
+__all__ = ["DoseSums", "DrugEffects", "aggregate", "gain_at"]
 
 HALF_DOSE_GRID = 10.0 ** np.linspace(-2, 2, 13)
 HALF_DOSE_SPREAD = 1.5  # standard deviation of log(half dose) between perturbations
@@ -38,7 +38,8 @@ class DrugEffects:
     effect_DG, se_DG
         Effect (difference of x) and its standard error, float32.
     table
-        perturbation, kind, half_dose, num_conditions, num_cells, weight (multiplicity in a bootstrap, else 1); one row per perturbation.
+        perturbation, kind, half_dose, lowest_dose, top_dose (both NaN without doses), num_conditions, num_cells, weight (multiplicity in a
+        bootstrap, else 1); one row per perturbation.
     genes
         gene, gene_id, in the order of the panel.
     sign_DG
@@ -136,6 +137,8 @@ class DoseSums:
                 "perturbation": names,
                 "kind": [self._kind[name] for name in names],
                 "half_dose": half_D,
+                "lowest_dose": [_bounds(doses)[0] for doses in dose_of],
+                "top_dose": [_bounds(doses)[1] for doses in dose_of],
                 "num_conditions": [self._counts[name][0] for name in names],
                 "num_cells": [self._counts[name][1] for name in names],
                 "weight": 1,
@@ -181,8 +184,19 @@ def _link_matrices(links: pd.DataFrame, names: list[str], num_genes: int) -> tup
     return sign_DG, is_target_DG
 
 
+def gain_at(dose: Float64, half_dose: float, top_dose: float) -> Float64:
+    """Gain of doses: saturating, monotone, 1 at the top dose; above it at most 1 + half_dose / top_dose."""
+    return np.asarray(dose * (top_dose + half_dose) / (top_dose * (dose + half_dose)))
+
+
 def _is_dosed(dose: Float64) -> npt.NDArray[np.bool_]:
     return np.isfinite(dose) & (dose > 0)
+
+
+def _bounds(dose_k: Float64) -> tuple[float, float]:
+    """Lowest and top dose of one perturbation; NaN where it has none."""
+    doses = dose_k[_is_dosed(dose_k)]
+    return (float(doses.min()), float(doses.max())) if len(doses) else (np.nan, np.nan)
 
 
 def _centre(dose_k: Float64) -> float:
@@ -196,9 +210,8 @@ def _gain(dose_k: Float64, half_dose: float) -> Float64:
     dosed = _is_dosed(dose_k)
     if not dosed.any():
         return np.ones(len(dose_k))
-    top = dose_k[dosed].max()
     with np.errstate(invalid="ignore"):
-        gain = dose_k * (top + half_dose) / (top * (dose_k + half_dose))
+        gain = gain_at(dose_k, half_dose, dose_k[dosed].max())
     return np.where(dosed, gain, 1.0)
 
 
