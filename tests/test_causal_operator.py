@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from causcade.causal.operator import Pattern, SpectralProbe, low_rank_values, neumann_sum
+from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
 from causcade.errors import InputError
 
 CPU = torch.device("cpu")
@@ -80,47 +80,3 @@ def test_no_edges_and_no_perturbations():
 def test_damaged_edges_are_refused(target, source):
     with pytest.raises(InputError, match="expected distinct gene pairs of the panel, sorted by target and source"):
         Pattern(np.array(target), np.array(source), 4, CPU)
-
-
-def radius_of(matrix, *, calls=1, seed=0):
-    pattern, values = of_matrix(matrix)
-    probe = SpectralProbe(len(matrix), torch.Generator().manual_seed(seed), CPU)
-    for _ in range(calls):
-        radius = probe.measure(pattern, values)
-    return radius
-
-
-def test_radius_of_complex_dominant_eigenvalues():
-    angle = 2.2
-    matrix = np.zeros((6, 6))
-    matrix[:2, :2] = 0.8 * np.array([[0.001 + np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix[2:, 2:] = np.triu(np.random.default_rng(0).normal(0, 0.3, (4, 4)), k=1)
-    rotation = matrix - np.diag(np.diag(matrix))  # the pattern has no diagonal
-    ring = np.roll(np.eye(3), 1, axis=0) * 0.7
-    expected = np.abs(np.linalg.eigvals(ring)).max()
-    assert np.iscomplex(np.linalg.eigvals(ring)).any()
-    assert radius_of(ring, calls=3) == pytest.approx(expected, rel=1e-3)
-    assert radius_of(rotation, calls=5) == pytest.approx(np.abs(np.linalg.eigvals(rotation)).max(), rel=1e-2)
-
-
-def test_radius_of_a_negative_two_cycle_of_unequal_weights():
-    matrix = np.array([[0.0, -2.0, 0.0], [0.5, 0.0, 0.0], [0.3, 0.0, 0.0]])
-    assert radius_of(matrix, calls=2) == pytest.approx(np.abs(np.linalg.eigvals(matrix)).max(), rel=1e-3)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_radius_of_random_networks(seed):
-    pattern = random_pattern(num_genes=40, share=0.2, seed=seed)
-    values = 0.3 * torch.randn(pattern.num_edges, generator=torch.Generator().manual_seed(seed))
-    probe = SpectralProbe(40, torch.Generator().manual_seed(seed), CPU)
-    found = probe.measure(pattern, values, num_steps=500)
-    assert found == pytest.approx(np.abs(np.linalg.eigvals(dense(pattern, values).numpy())).max(), rel=0.03)
-
-
-def test_radius_of_a_feed_forward_network_is_zero_and_the_probe_recovers():
-    chain = np.diag([0.5, 0.5, 0.5], k=-1)
-    pattern, values = of_matrix(chain)
-    probe = SpectralProbe(4, torch.Generator().manual_seed(0), CPU)
-    assert probe.measure(pattern, values) == 0.0
-    cycle, cycle_values = of_matrix(chain + 0.5 * np.eye(4, k=3))
-    assert probe.measure(cycle, cycle_values) == pytest.approx(0.5, rel=1e-3)

@@ -101,6 +101,56 @@ def test_the_spectral_radius_is_kept_within_its_bound(problem, parameters):
     assert sum(record["projected"] for record in found.metrics) > 0
 
 
+def ring_problem(problem, weights):
+    """The data with another network: edges by (target, source), all candidates; and their weights."""
+    target, source = (np.array(part, dtype=np.int64) for part in zip(*sorted(weights), strict=True))
+    edges = {"target_E": target, "source_E": source, "confidence_E": np.zeros(len(target), np.float32), "candidate_place_C": np.arange(len(target))}
+    return replace(problem, **edges), torch.tensor([weights[key] for key in sorted(weights)])
+
+
+COMPLEX = {(1, 0): 1.5, (2, 1): 1.5, (0, 2): 1.5, (4, 3): 0.4}  # a ring of three: eigenvalues 1.5 times the cubic roots of 1
+NEGATIVE_CYCLE = {(1, 0): -4.0, (0, 1): 1.0, (2, 1): 0.5}  # eigenvalues +-2i
+
+
+@pytest.mark.parametrize(("weights", "radius"), [(COMPLEX, 1.5), (NEGATIVE_CYCLE, 2.0)], ids=["complex", "negative two-cycle"])
+def test_the_clamp_brings_complex_dominant_eigenvalues_to_the_bound(problem, caplog, weights, radius):
+    data, value_E = ring_problem(problem, weights)
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e-9, "l1": 0.0, "num_steps": 4})
+    trainer = training._Trainer(data, 60, settings, 0, CPU)
+    trainer.parameters["value_E"] = value_E.clone().requires_grad_()
+    matrix = np.zeros((60, 60))
+    for _ in range(4):
+        trainer.advance()
+    matrix[data.target_E, data.source_E] = trainer.values().detach()
+    eigenvalues = np.linalg.eigvals(matrix)
+    assert np.abs(eigenvalues).max() == pytest.approx(0.95, abs=1e-3)
+    assert np.abs(eigenvalues.imag).max() > 0.5, "the dominant eigenvalues are complex"
+    assert trainer.metrics[0]["spectral_radius"] == pytest.approx(radius, rel=1e-3)
+    assert trainer.num_projected >= 1
+    with caplog.at_level("INFO", logger="causcade"):
+        trainer.finish()
+    assert f"spectral radius 0.9500 by power steps, 0.9500 by ARPACK; its bound was met in {trainer.num_projected} of 4 steps" in caplog.text
+
+
+def test_what_the_power_steps_miss_is_found_by_arpack(problem, monkeypatch):
+    data, value_E = ring_problem(problem, COMPLEX)
+    monkeypatch.setattr(training.SpectralProbe, "measure", lambda *_, **__: 0.1)
+    trainer = training._Trainer(data, 60, SETTINGS.model_copy(update={"learning_rate": 1e-9, "l1": 0.0}), 0, CPU)
+    trainer.parameters["value_E"] = value_E.clone().requires_grad_()
+    trainer.advance()
+    assert trainer.check(10) == pytest.approx(0.95)
+    assert trainer.metrics[-1]["arpack_radius"] == pytest.approx(1.5, rel=1e-3)
+    assert np.abs(np.linalg.eigvals(trainer.pattern.matrix(trainer.values().detach()).to_dense().numpy())).max() == pytest.approx(0.95, rel=1e-4)
+
+
+def test_the_radius_is_compared_with_arpack_every_fifty_steps(problem, caplog):
+    with caplog.at_level("INFO", logger="causcade"):
+        found = run(problem)
+    assert [record["step"] + 1 for record in found.metrics if "arpack_radius" in record] == [50, 100, 120]
+    assert found.spectral_radius == pytest.approx(found.metrics[-1]["arpack_radius"])
+    assert caplog.text.count("by ARPACK; its bound was met in") == 3
+
+
 def test_a_higher_l1_leaves_smaller_weights_and_a_prior_spares_its_edges(problem):
     sizes = [float(run(problem, SETTINGS.model_copy(update={"l1": l1})).value_E.abs().sum()) for l1 in (0.0, 2.0, 8.0)]
     assert sizes[0] > sizes[1] > sizes[2]
@@ -120,7 +170,7 @@ def test_a_weight_of_two_is_the_perturbation_twice(problem):
     twice = replace(problem, weight_D=np.where(np.arange(30) == 0, 2, 1).astype(np.float32))
     trainer_1, trainer_2 = (training._Trainer(p, 60, settings, 0, CPU) for p in (problem, twice))
     value = torch.zeros(trainer_1.pattern.num_edges)
-    single, double = (trainer.loss(value, torch.tensor([0]), 1.0)[0].item() for trainer in (trainer_1, trainer_2))
+    single, double = (trainer.loss(value, torch.tensor([0])).item() for trainer in (trainer_1, trainer_2))
     assert double == pytest.approx(2 * single, rel=1e-5)
 
 

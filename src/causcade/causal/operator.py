@@ -15,10 +15,7 @@ from torch import Tensor
 
 from causcade.errors import InputError
 
-__all__ = ["Pattern", "SpectralProbe", "low_rank_values", "neumann_sum"]
-
-POWER_STEPS = 10  # even, so that a two-cycle gives its geometric mean
-WARM_UP_STEPS = 50
+__all__ = ["Pattern", "low_rank_values", "neumann_sum"]
 
 
 class Pattern:
@@ -136,44 +133,3 @@ def low_rank_values(left_GR: Tensor, right_GR: Tensor, pattern: Pattern) -> Tens
     """Values of left right' on the pattern, [E]; differentiable in both factors."""
     value_E: Tensor = LowRankValues.apply(left_GR, right_GR, pattern)  # type: ignore[no-untyped-call]
     return value_E
-
-
-class SpectralProbe:
-    """Spectral radius by power steps from a vector that is kept between calls.
-
-    The dominant eigenvalues of a directed network are complex as a rule, so the vector keeps turning; the geometric mean of the ratios of
-    norms over the steps is their modulus (a Rayleigh quotient is not).
-    """
-
-    def __init__(self, num_genes: int, generator: torch.Generator, device: torch.device) -> None:
-        self._generator = generator
-        self.vector_G1 = self._draw(num_genes).to(device)
-        self.is_warm = False
-
-    def _draw(self, num_genes: int) -> Tensor:
-        vector = torch.randn(num_genes, 1, generator=self._generator)
-        unit: Tensor = vector / vector.norm()
-        return unit
-
-    def measure(self, pattern: Pattern, value_E: Tensor, *, num_steps: int = POWER_STEPS) -> float:
-        """Estimate the radius with `num_steps` power steps; 0 for an operator that annihilates every vector it meets."""
-        matrix = pattern.matrix(value_E)
-        vector = self.vector_G1
-        if not self.is_warm:
-            vector, _ = _steps(matrix, vector, WARM_UP_STEPS)
-        vector, growth = _steps(matrix, vector, num_steps)
-        radius = float(growth.exp())
-        self.is_warm = radius > 0
-        self.vector_G1 = vector if radius > 0 else self._draw(pattern.num_genes).to(vector.device)
-        return radius
-
-
-def _steps(matrix: Tensor, vector_G1: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
-    """Apply the operator `num_steps` times: the last vector, scaled to norm 1, and the mean log ratio of norms."""
-    logs = []
-    for _ in range(num_steps):
-        image = matrix @ vector_G1
-        norm = image.norm()
-        logs.append(norm.log())
-        vector_G1 = image / norm.clamp_min(torch.finfo(image.dtype).tiny)
-    return vector_G1, torch.stack(logs).mean()

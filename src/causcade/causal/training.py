@@ -23,13 +23,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from causcade.causal.operator import Pattern, SpectralProbe, low_rank_values, neumann_sum
+from causcade.causal.cells import CellBatch, CellStream
+from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
+from causcade.causal.penalties import source_factor
 from causcade.causal.problem import Problem
+from causcade.causal.ranks import ALONE, Ranks
+from causcade.causal.spectral import POWER_STEPS, SpectralProbe, exact_radius
 from causcade.code_digest import code_digest
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.files import replacing
 from causcade.runtime import Progress
+from causcade.stopping import Stopped, stop_requests
 
 __all__ = ["Trained", "train"]
 
@@ -37,13 +42,11 @@ logger = logging.getLogger("causcade")
 
 REFRESH_STEPS = 25
 CHECKPOINT_STEPS = 50
+CHECK_STEPS = 50  # between comparisons of the radius with ARPACK
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 SHARED_SD = 0.5  # prior standard deviation of a shared loading
 START_TAU, MIN_TAU_SHARE, MAX_TAU = 0.06, 0.3, 1.0  # the least tau is a share of the median standard error
 LOW_RANK_START = 0.3
-CLEAR_Z = 1.0  # an edge beyond counts for its regulator
-HIERARCHY_EDGES = 20.0  # edges' worth of prior on the share of clear edges of a regulator
-HIERARCHY_RANGE = (0.5, 2.0)
 FINAL_POWER_STEPS = 200
 
 
@@ -60,7 +63,17 @@ class Trained:
     metrics: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int, device: torch.device, checkpoint: Path | None = None) -> Trained:
+def train(
+    problem: Problem,
+    num_genes: int,
+    settings: CausalConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
+    cells: CellStream | None = None,
+) -> Trained:
     """Fit W, the direct effects and the shared loadings.
 
     Parameters
@@ -78,30 +91,53 @@ def train(problem: Problem, num_genes: int, settings: CausalConfig, *, seed: int
     checkpoint
         File to save the state to and to resume from. A state of other data or settings is left behind by a job that was killed before they changed:
         the fit then starts anew, and the log says so. The file is left for the caller to remove.
+    ranks
+        The processes that make this fit; each calls with equal arguments.
+    cells
+        Cells to fit instead of the effects; starting values, tau and penalties come from the effects all the same.
 
     Raises
     ------
     InputError
         If the loss is not finite.
+    Stopped
+        After SIGTERM or SIGUSR1, when the state is saved.
     """
-    trainer = _Trainer(problem, num_genes, settings, seed, device)
+    trainer = _Trainer(problem, num_genes, settings, seed, device, ranks=ranks, cells=cells)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     progress = Progress(settings.num_steps, "steps")
     progress.done = trainer.step
-    while trainer.step < settings.num_steps:
-        trainer.advance()
-        progress.advance()
-        if checkpoint is not None and (trainer.step % CHECKPOINT_STEPS == 0 or trainer.step == settings.num_steps):
-            trainer.save(checkpoint)
+    with stop_requests() as is_asked:
+        while trainer.step < settings.num_steps:
+            trainer.advance()
+            progress.advance()
+            stops = ranks.any(flag=is_asked()) and trainer.step < settings.num_steps
+            if trainer.step % CHECK_STEPS == 0 and trainer.step < settings.num_steps:
+                trainer.check(POWER_STEPS)
+            if trainer.step % CHECKPOINT_STEPS == 0 or trainer.step == settings.num_steps or stops:
+                trainer.save(checkpoint)
+            if stops:
+                raise Stopped(f"causal: stopped after step {trainer.step} of {settings.num_steps}. Run again to go on from there.")
     return trainer.finish()
 
 
 class _Trainer:
     """State of a fit, and one step of it."""
 
-    def __init__(self, problem: Problem, num_genes: int, settings: CausalConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        num_genes: int,
+        settings: CausalConfig,
+        seed: int,
+        device: torch.device,
+        *,
+        ranks: Ranks = ALONE,
+        cells: CellStream | None = None,
+    ) -> None:
         self.settings, self.step, self.metrics = settings, 0, list[dict[str, float]]()
+        self.ranks, self.cells = ranks, cells
         self.fingerprint = _fingerprint(problem, settings, seed)
         self.generator = torch.Generator().manual_seed(seed)  # on the CPU, so that the draws do not depend on the device
         self.pattern = Pattern(problem.target_E, problem.source_E, num_genes, device)
@@ -152,43 +188,57 @@ class _Trainer:
             return self.parameters["value_E"]
         return low_rank_values(self.parameters["left_GR"], self.parameters["right_GR"], self.pattern)
 
-    def predict(self, value_E: Tensor, drugs: Tensor | slice) -> tuple[Tensor, Tensor]:
+    def predict(self, value_E: Tensor, drugs: Tensor) -> tuple[Tensor, Tensor]:
         """Network part and whole prediction of some perturbations, both [G, D]."""
         direct_GD = torch.zeros_like(self.effect_GD).index_put((self.gene_S, self.drug_S), self.parameters["direct_S"])[:, drugs].contiguous()
         network_GD = neumann_sum(value_E, direct_GD, self.pattern, self.settings.num_hops)
         shared_GD = self.parameters["loading_FG"].T @ self.strength_FD[:, drugs]
         return network_GD, network_GD + shared_GD * self.free_GD[:, drugs]
 
-    def loss(self, value_E: Tensor, drugs: Tensor | slice, share: float) -> tuple[Tensor, Tensor]:
-        """Return the data loss of some perturbations, scaled up to all, and the smooth penalties."""
+    def loss(self, value_E: Tensor, drugs: Tensor) -> Tensor:
+        """Loss of the effects of some perturbations."""
         _, predicted_GD = self.predict(value_E, drugs)
         weight_GD = self.observed_GD[:, drugs] / (self.se2_GD[:, drugs] + self.tau2_G1)
-        data = 0.5 * (weight_GD * (self.effect_GD[:, drugs] - predicted_GD) ** 2).sum() / share
+        return 0.5 * self.scale * (weight_GD * (self.effect_GD[:, drugs] - predicted_GD) ** 2).sum()
+
+    def loss_of_cells(self, value_E: Tensor, batch: CellBatch) -> Tensor:
+        """Loss of cells; over all cells it is that of the effects, plus a constant."""
+        _, predicted_GD = self.predict(value_E, batch.drugs)
+        weight_GD = self.observed_GD[:, batch.drugs] / (self.se2_GD[:, batch.drugs] + self.tau2_G1)
+        residual_BG = batch.response_BG - batch.gain_B1 * predicted_GD.T.index_select(0, batch.place_B)
+        return 0.5 * self.scale * (weight_GD.T.index_select(0, batch.place_B) * batch.weight_BG * residual_BG**2).sum()
+
+    def priors(self) -> Tensor:
+        """Return the normal priors of the direct effects and of the shared loadings."""
         anchor = (self.weight_S * self.anchor_precision_S * (self.parameters["direct_S"] - self.anchor_S) ** 2).sum()
-        smooth = 0.5 * (anchor + (self.parameters["loading_FG"] ** 2).sum() / SHARED_SD**2)
-        return data * self.scale, smooth * self.scale
+        return 0.5 * self.scale * (anchor + (self.parameters["loading_FG"] ** 2).sum() / SHARED_SD**2)
 
     def advance(self) -> None:
         """One step."""
         settings = self.settings
         if self.step >= settings.l1_start and (self.step - settings.l1_start) % REFRESH_STEPS == 0:
             self.refresh()
-        drugs, share = self._batch()
         values_E = self.values()
         kept_E = (torch.rand(self.pattern.num_edges, generator=self.generator) >= settings.edge_dropout).to(self.device)
-        data, smooth = self.loss(values_E * kept_E / (1 - settings.edge_dropout), drugs, share)
-        penalty = self.scale * ((self.l1_E * values_E.abs()).sum() + (self.l1_direct_S * self.parameters["direct_S"].abs()).sum())
-        low_rank = settings.parameters == "low_rank"  # its penalty cannot be a proximal step: an edge is no parameter there
-        edge_penalty = self.scale * (self.l1_E * values_E.abs()).sum() if low_rank else 0.0
-        total = data + smooth + edge_penalty
-        if not bool(torch.isfinite(total)):
-            raise InputError(f"causal: expected a finite loss, found {float(total.detach())} at step {self.step}. Lower `causal.learning_rate`.")
+        data = self._data_loss(values_E * kept_E / (1 - settings.edge_dropout))
+        smooth, l1_edges = self.priors(), self.scale * (self.l1_E * values_E.abs()).sum()
+        penalty = smooth + l1_edges + self.scale * (self.l1_direct_S * self.parameters["direct_S"].abs()).sum()
+        total = data
+        if self.ranks.is_first:  # gradients are added over the processes; what all have in common counts once
+            total = total + smooth
+            if settings.parameters == "low_rank":  # its penalty cannot be a proximal step: an edge is no parameter there
+                total = total + l1_edges
         gradients = torch.autograd.grad(total, list(self.parameters.values()))
+        *summed, data = self.ranks.add([*gradients, data.detach()])
+        data_loss, all_penalties = float(data), float(penalty.detach())
+        if not np.isfinite(data_loss + all_penalties):
+            raise InputError(f"causal: expected a finite loss, found {data_loss + all_penalties} at step {self.step}. Lower `causal.learning_rate`.")
         with torch.no_grad():
-            for (name, value), gradient in zip(self.parameters.items(), gradients, strict=True):
+            for (name, value), gradient in zip(self.parameters.items(), summed, strict=True):
                 self._adam(name, value, gradient)
-            radius, projected = self._project()
-        data_loss, all_penalties = float(data.detach()), float((smooth + penalty).detach())
+            radius = self.ranks.number_of_first(lambda: self.probe.measure(self.pattern, self.values()))
+            projected = self._shrink_to_bound(radius)
+        self.num_projected += projected
         self.metrics.append(
             {
                 "step": self.step, "loss": data_loss + all_penalties, "data_loss": data_loss, "penalty": all_penalties,
@@ -197,12 +247,14 @@ class _Trainer:
         )  # fmt: skip
         self.step += 1
 
-    def _batch(self) -> tuple[Tensor | slice, float]:
-        """Perturbations of this step, and their share of all."""
-        num_drugs, size = self.effect_GD.shape[1], self.settings.batch_perturbations
-        if size >= num_drugs:
-            return slice(None), 1.0
-        return torch.randperm(num_drugs, generator=self.generator)[:size].sort().values.to(self.device), size / num_drugs
+    def _data_loss(self, kept_value_E: Tensor) -> Tensor:
+        """Loss of this process' part of the batch, scaled up to all data."""
+        if self.cells is not None:
+            return self.loss_of_cells(kept_value_E, self.cells.next()) * self.cells.num_batches
+        num_drugs = self.effect_GD.shape[1]
+        size = min(self.settings.batch_perturbations, num_drugs)
+        drugs = torch.arange(num_drugs) if size == num_drugs else torch.randperm(num_drugs, generator=self.generator)[:size].sort().values
+        return self.loss(kept_value_E, drugs[self.ranks.part(size)].to(self.device)) * (num_drugs / size)
 
     def _adam(self, name: str, value: Tensor, gradient: Tensor) -> None:
         """Adam step with cosine decay, then soft threshold in Adam's own metric where the parameter has an L1 penalty."""
@@ -216,25 +268,40 @@ class _Trainer:
         if l1 is not None and self.step >= self.settings.l1_start:
             value.copy_(torch.sign(value) * (value.abs() - rate * self.scale * l1 / size).clamp_min(0))
 
-    def _project(self, num_steps: int | None = None) -> tuple[float, bool]:
-        """Shrink the parameters of W when its spectral radius is beyond the bound; the radius before, and whether it was."""
-        values_E, bound = self.values().detach(), self.settings.max_spectral_radius
-        radius = self.probe.measure(self.pattern, values_E, num_steps=num_steps) if num_steps else self.probe.measure(self.pattern, values_E)
+    def _shrink_to_bound(self, radius: float) -> bool:
+        """Shrink the parameters of W if its spectral radius is beyond the bound; whether it was."""
+        bound = self.settings.max_spectral_radius
         if radius <= bound:
-            return radius, False
-        self.num_projected += 1
+            return False
         if self.settings.parameters == "per_edge":
             self.parameters["value_E"].mul_(bound / radius)
         else:
             for name in ("left_GR", "right_GR"):
                 self.parameters[name].mul_((bound / radius) ** 0.5)
-        return radius, True
+        return True
+
+    @torch.no_grad()
+    def check(self, num_steps: int) -> float:
+        """Compare power steps with ARPACK, shrink W where they missed something, and tell how often the bound was met; the radius after that.
+
+        Where ARPACK finds no eigenvalue, that of the power steps counts.
+        """
+        self.ranks.check_equal(list(self.parameters.values()))
+        radius = self.ranks.number_of_first(lambda: self.probe.measure(self.pattern, self.values(), num_steps=num_steps))
+        exact = self.ranks.number_of_first(lambda: exact_radius(self.pattern, self.values(), start_G1=self.probe.vector_G1))
+        logger.info(
+            "step %d: spectral radius %.4f by power steps, %.4f by ARPACK; its bound was met in %d of %d steps",
+            self.step, radius, exact, self.num_projected, self.step,
+        )  # fmt: skip
+        if np.isfinite(exact):
+            self.metrics[-1]["arpack_radius"] = radius = exact
+        return self.settings.max_spectral_radius if self._shrink_to_bound(radius) else radius
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Renew tau, the information of each edge, and the L1 weights."""
         value_E = self.values()
-        network_GD, predicted_GD = self.predict(value_E, slice(None))
+        network_GD, predicted_GD = self.predict(value_E, torch.arange(self.effect_GD.shape[1], device=self.device))
         counted_GD = self.observed_GD * self.free_GD
         excess_GD = (self.effect_GD - predicted_GD) ** 2 - self.se2_GD
         estimate_G1 = (excess_GD * counted_GD).sum(dim=1, keepdim=True) / counted_GD.sum(dim=1, keepdim=True).clamp_min(1)
@@ -242,20 +309,14 @@ class _Trainer:
         precision_GD = 1 / (self.se2_GD + self.tau2_G1)
         self.information_E = self.pattern.sampled_product(counted_GD * precision_GD, network_GD**2)
         z_E = value_E.abs() * self.information_E.sqrt()
-        self.l1_E = self.settings.l1 * (self.information_E + 1).sqrt() * self.penalty_share_E * self._source_factor(z_E)
+        self.l1_E = (
+            self.settings.l1
+            * (self.information_E + 1).sqrt()
+            * self.penalty_share_E
+            * source_factor(z_E, self.pattern, self.settings.source_hierarchy)
+        )
         self.l1_direct_S = self.settings.l1_direct * precision_GD[self.gene_S, self.drug_S].sqrt() * self.weight_S * ~self.is_target_S
-
-    def _source_factor(self, z_E: Tensor) -> Tensor:
-        """L1 factor of each edge from the share of clear edges of its regulator, [E]; from the data only, never from a prior."""
-        source_E, num_genes = self.pattern.source_E, self.pattern.num_genes
-        clear_G = torch.zeros(num_genes, device=self.device).index_add_(0, source_E, (z_E > CLEAR_Z).float())
-        count_G = torch.bincount(source_E, minlength=num_genes).float()
-        typical = clear_G.sum() / count_G.sum()
-        if float(typical) == 0.0:
-            return torch.ones_like(z_E)
-        share_G = (clear_G + HIERARCHY_EDGES * typical) / (count_G + HIERARCHY_EDGES)
-        factor_G = (1 + self.settings.source_hierarchy * (typical / share_G).log()).clamp(*HIERARCHY_RANGE)
-        return factor_G[source_E]
+        self.ranks.take_from_first([self.tau2_G1, self.information_E, self.l1_E, self.l1_direct_S])  # sums on a GPU differ in their last digits
 
     def _off_target_mass(self) -> float:
         """Sum of direct effects outside listed targets, as a share of that on them (0 where there is no support outside)."""
@@ -265,24 +326,23 @@ class _Trainer:
         return off / on if on > 0 else 0.0
 
     def finish(self) -> Trained:
-        """Renew the information, check the bound with a long power iteration, and hand out the result."""
-        with torch.no_grad():
-            radius, projected = self._project(FINAL_POWER_STEPS)
-            self.refresh()
-        if self.num_projected:
-            logger.info("spectral radius was bounded in %d of %d steps", self.num_projected, self.settings.num_steps)
-        final = min(radius, self.settings.max_spectral_radius) if projected else radius
+        """Check the bound with many power steps, renew the information, and hand out the result."""
+        radius = self.check(FINAL_POWER_STEPS)
+        self.refresh()
         return Trained(
             value_E=self.values().detach().cpu(), information_E=self.information_E.cpu(), direct_S=self.parameters["direct_S"].detach().cpu(),
-            loading_FG=self.parameters["loading_FG"].detach().cpu(), tau_G=self.tau2_G1.sqrt().squeeze(1).cpu(), spectral_radius=final,
+            loading_FG=self.parameters["loading_FG"].detach().cpu(), tau_G=self.tau2_G1.sqrt().squeeze(1).cpu(), spectral_radius=radius,
             metrics=self.metrics,
         )  # fmt: skip
 
-    def save(self, path: Path) -> None:
-        """Write everything that the next step depends on."""
+    def save(self, path: Path | None) -> None:
+        """Write everything that the next step depends on; the first process writes."""
+        if path is None or not self.ranks.is_first:
+            return
         state: dict[str, Any] = {name: getattr(self, name) for name in ("fingerprint", "step", "num_projected", "metrics", *_STATE_TENSORS)}
         state |= {"parameters": self.parameters, "moments": self.moments, "generator": self.generator.get_state()}
         state |= {"probe": self.probe.vector_G1, "probe_is_warm": self.probe.is_warm}
+        state["position"] = None if self.cells is None else (self.cells.epoch, self.cells.position)
         with replacing(path) as temporary:
             torch.save(state, temporary)
 
@@ -299,6 +359,8 @@ class _Trainer:
         self.moments = {name: (first.to(self.device), second.to(self.device)) for name, (first, second) in state["moments"].items()}
         self.generator.set_state(state["generator"])
         self.probe.vector_G1, self.probe.is_warm = state["probe"].to(self.device), state["probe_is_warm"]
+        if self.cells is not None:
+            self.cells.go_to(*state["position"])
         logger.info("resumed from step %d of %d", self.step, self.settings.num_steps)
 
 

@@ -11,6 +11,7 @@ after another: 65,000 conditions of 14,000 genes never lie in memory together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 
 from causcade.responses.conditions import Responses
 
-__all__ = ["DoseSums", "DrugEffects", "aggregate", "gain_at"]
+__all__ = ["DoseSums", "DrugEffects", "aggregate", "dose_key", "gain_at"]
 
 HALF_DOSE_GRID = 10.0 ** np.linspace(-2, 2, 13)
 HALF_DOSE_SPREAD = 1.5  # standard deviation of log(half dose) between perturbations
@@ -95,8 +96,7 @@ class DoseSums:
 
     def add(self, obs: pd.DataFrame, delta_CG: FloatArray, se_CG: FloatArray) -> None:
         """Add conditions: their obs (perturbation, kind, dose, n_cells), responses and standard errors."""
-        dose = obs["dose"].to_numpy(np.float64)
-        keyed = pd.DataFrame({"name": obs["perturbation"].astype(str).to_numpy(), "dose": np.where(_is_dosed(dose), dose, 0.0)})
+        keyed = pd.DataFrame({"name": obs["perturbation"].astype(str).to_numpy(), "dose": dose_key(obs["dose"].to_numpy(np.float64))})
         cells_C, kind_C = obs["n_cells"].to_numpy(), obs["kind"].astype(str).to_numpy()
         for (name, key), rows in keyed.groupby(["name", "dose"], sort=True).indices.items():
             precision_cG = 1.0 / se_CG[rows].astype(np.float64) ** 2
@@ -148,6 +148,24 @@ class DoseSums:
             effect_DG=effect_DG, se_DG=se_DG, table=table, genes=genes, sign_DG=sign_DG, is_target_DG=is_target_DG, control_mean_G=control_mean_G
         )
 
+    def gains(self, half_doses: Mapping[str, float]) -> dict[tuple[str, float], float]:
+        """Gain of each perturbation and dose, by the half doses of the perturbations."""
+        doses_of: dict[str, list[float]] = {}
+        for name, dose in sorted(self._sums):
+            doses_of.setdefault(name, []).append(dose)
+        found = {}
+        for name, doses in doses_of.items():
+            for dose, gain in zip(doses, _gain(np.array(doses), half_doses[name]), strict=True):
+                found[name, dose] = float(gain)
+        return found
+
+    def information(self, gains: Mapping[tuple[str, float], float]) -> dict[str, Float64]:
+        """Precision [G] with which the conditions of each perturbation determine its effect, before the inflation of errors."""
+        found: dict[str, Float64] = {}
+        for key, sums in self._sums.items():
+            found[key[0]] = found.get(key[0], 0.0) + gains[key] ** 2 * sums[0]
+        return found
+
     def _inflation(self, fits: list[tuple[Float64, Float64]]) -> Float64:
         """Mean square of the standardised residuals within perturbations, within bounds; perturbations of one condition add nothing."""
         freedom = sum(num - 1 for num, _ in self._counts.values())
@@ -182,6 +200,11 @@ def _link_matrices(links: pd.DataFrame, names: list[str], num_genes: int) -> tup
         if name in row:
             sign_DG[row[name], gene], is_target_DG[row[name], gene] = sign, True
     return sign_DG, is_target_DG
+
+
+def dose_key(dose: Float64) -> Float64:
+    """Dose by which conditions are summed: 0 where there is none."""
+    return np.where(_is_dosed(dose), dose, 0.0)
 
 
 def gain_at(dose: Float64, half_dose: float, top_dose: float) -> Float64:

@@ -71,13 +71,23 @@ class ScreenFiles:
         self._pooled: PooledVariance | None = None
 
     def plates(self) -> Iterator[PlateResponses]:
-        """Responses plate by plate. The first call reads all variances beforehand, since those of small conditions are shrunk to their mean."""
+        """Responses plate by plate."""
+        return (self.plate(path) for path in self.conditions)
+
+    def plate(self, path: str) -> PlateResponses:
+        """Responses of one plate. The first call reads all variances beforehand, since those of small conditions are shrunk to their mean."""
         if self._pooled is None:
             self._pooled = self._pool()
-        for path in self.conditions:
-            obs, delta_CG, var_CG, base_CG = subtract_baselines(read_anndata(path), self._shift)
-            var_CG = self._pooled.shrink(var_CG, obs["n_cells"].to_numpy(np.float64))
-            yield PlateResponses(obs=obs, delta_CG=delta_CG, se_CG=finish_errors(delta_CG, var_CG, base_CG, obs, recentre=True))
+        obs, delta_CG, var_CG, base_CG = subtract_baselines(read_anndata(path), self._shift)
+        var_CG = self._pooled.shrink(var_CG, obs["n_cells"].to_numpy(np.float64))
+        return PlateResponses(obs=obs, delta_CG=delta_CG, se_CG=finish_errors(delta_CG, var_CG, base_CG, obs, recentre=True))
+
+    def means(self, path: str, obs: pd.DataFrame) -> FloatArray:
+        """Mean of x [C, G] of the conditions of a plate, in the order of `obs` of its responses."""
+        keys = ["perturbation", "dose", "cell_line"]
+        own = pd.MultiIndex.from_frame(_read(path, "obs")[keys].astype({"perturbation": str, "cell_line": str}))
+        rows = own.get_indexer(pd.MultiIndex.from_frame(obs[keys]))
+        return np.asarray(_read(path, "layers/mean")[rows], dtype=np.float32)
 
     def effects(self) -> DrugEffects:
         """Effects over all conditions."""
