@@ -139,12 +139,12 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, tensors: Map
         expected = {key: tuple(tensor.shape) for key, tensor in Tx1(shape).state_dict().items()}
     path = folder / WEIGHTS
     _check_tensors(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, expected, ignore_drugs=False)
-    _fit_vocabulary(checkpoint.vocabulary, shape.vocab_size, path, has_drugs=shape.drugs is not None)
+    vocabulary = _fit_vocabulary(checkpoint.vocabulary, shape.vocab_size, path, has_drugs=shape.drugs is not None)
     folder.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     write_model_shape(folder / "model_config.yml", shape)
     write_collator_settings(folder / "collator_config.yml", checkpoint.collator)
-    checkpoint.vocabulary.to_json(folder / "vocab.json")
+    vocabulary.to_json(folder / "vocab.json")
     if shape.drugs is None:
         (folder / DRUG_FILE).unlink(missing_ok=True)
     else:
@@ -176,8 +176,8 @@ def _read_description(folder: Path, *, drugs: bool | None) -> _Description:
         raise InputError(f"{path}: expected weights of drugs ({DRUG_TABLE}), found none. Load this model without drugs.")
     if has_table and drugs is None and not with_drugs:
         logger.info("%s: there are weights of drugs but no %s: the model is used without drugs", folder, DRUG_FILE)
+    shape = replace(shape, vocab_size=sizes.get(GENE_TABLE, (vocabulary.size,))[0])
     if GENE_TABLE in sizes:
-        shape = replace(shape, vocab_size=sizes[GENE_TABLE][0])
         vocabulary = _fit_vocabulary(vocabulary, shape.vocab_size, path, has_drugs=has_table)
     drug_ids = None
     if with_drugs:

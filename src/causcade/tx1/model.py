@@ -101,7 +101,7 @@ class _Attention(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.num_heads = shape.num_heads
+        self.num_heads, self.head_size = shape.num_heads, shape.head_size
         self.Wqkv = _Linear(shape.d_model, 3 * shape.d_model)
         self.out_proj = _Linear(shape.d_model, shape.d_model)
 
@@ -113,7 +113,7 @@ class _Attention(nn.Module):
             k, v = functional.linear(x_TD, self.Wqkv.weight[d:], self.Wqkv.bias[d:]).chunk(2, dim=1)
         else:
             q, k, v = self.Wqkv(x_TD).chunk(3, dim=1)
-        q, k, v = (part.view(part.shape[0], self.num_heads, -1) for part in (q, k, v))
+        q, k, v = (part.view(part.shape[0], self.num_heads, self.head_size) for part in (q, k, v))
         return self.out_proj(attend(q, k, v, layout).flatten(1))  # type: ignore[no-any-return]
 
 
@@ -291,10 +291,13 @@ class Tx1(nn.Module):
         """Keep only the inputs of layers in training and compute the rest again for gradients: less memory, a third more work."""
         self.model.transformer_encoder.recomputes = is_on
 
-    def compile_layers(self) -> None:
-        """Compile each layer in place, for any number of tokens. Names of parameters stay."""
+    def compile_layers(self, *, backend: str = "inductor") -> None:
+        """Compile each layer in place, for any number of tokens. Names of parameters stay.
+
+        Batches of equally long cells and of mixed lengths are two variants; both are compiled once.
+        """
         for layer in self.layers:
-            layer.compile(dynamic=True)
+            layer.compile(dynamic=True, backend=backend)
 
     def forward(self, batch: TokenBatch, *, decode: bool = False, only_cells: bool = False) -> Tx1Output:
         """Run the model.

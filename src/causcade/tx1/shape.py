@@ -234,5 +234,5 @@ def forward_flops(shape: ModelShape, lengths: Sequence[int], *, decode: bool = F
     encoders = tokens * (d + d * d)
     if shape.drugs is not None:
         encoders += num_cells * (shape.drugs.num_bits * d + d * d)
-    decoders = tokens * (shape.decoder_layers * d * d + shape.num_outputs * d + d * d + d) + num_cells * d * d if decode else 0.0
+    decoders = tokens * (shape.decoder_layers * d * d + shape.num_outputs * d + d * d) + num_cells * d * d if decode else 0.0
     return 2 * (whole + encoders + decoders)
