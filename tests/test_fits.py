@@ -19,3 +19,4 @@ def test_one_more_bootstrap_or_fold_changes_no_other_fit():
     assert settings_of_fit("drugs0", few)["drug_folds"] == 2
     assert settings_of_fit("drugs0", few) != settings_of_fit("drugs0", many)
     assert settings_of_fit("main", few) != settings_of_fit("main", CausalConfig(l1=3.0).model_dump())
+    assert settings_of_fit("main", few) == settings_of_fit("main", CausalConfig(processes=4).model_dump())

@@ -172,7 +172,13 @@ class CausalConfig(Section):
     rank: Positive = Field(default=64, description="Rank of U V'.")
     num_hops: Positive = Field(default=6, description="Terms of the Neumann series beyond the direct effect.")
     num_steps: Positive = Field(default=300, description="Optimiser steps.")
+    training: Literal["conditions", "cells"] = Field(
+        default="conditions",
+        description="What a step sees: conditions of perturbations, or batches of treated cells. The optimum is the same; cells take far longer.",
+    )
     batch_perturbations: Positive = Field(default=128, description="Perturbations per step, with all their conditions.")
+    batch_cells: Positive = Field(default=2048, description="Treated cells per step, where `training` is cells.")
+    processes: Positive = Field(default=1, description="Processes that share a fit through torchrun, one GPU each where there are GPUs.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=0.02, description="Step size of Adam.")
     edge_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.2, description="Share of candidate edges dropped at each step.")
     l1: Annotated[float, Field(ge=0)] = Field(default=1.0, description="L1 penalty on edges, in standard errors of an edge.")

@@ -10,6 +10,7 @@ from causcade.config import CausalConfig
 __all__ = ["fit_names", "settings_of_fit"]
 
 WHICH_FITS = ("edge_nulls", "label_nulls", "bootstraps", "drug_folds", "held_out_lines")
+SPEED = ("processes",)
 
 
 def fit_names(settings: CausalConfig) -> list[str]:
@@ -23,8 +24,9 @@ def fit_names(settings: CausalConfig) -> list[str]:
 
 
 def settings_of_fit(name: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """Section `causal` without the keys that only say which fits there are, so that one more bootstrap does not change the others.
+    """Section `causal` without the keys that only say which fits there are, so that one more bootstrap does not change the others, or how fast.
 
     The number of folds stays for a fit with a fold held out: it decides the fold.
     """
-    return {key: value for key, value in section.items() if key not in WHICH_FITS or (key == "drug_folds" and name.startswith("drugs"))}
+    left_out = (*WHICH_FITS, *SPEED)
+    return {key: value for key, value in section.items() if key not in left_out or (key == "drug_folds" and name.startswith("drugs"))}
