@@ -230,7 +230,7 @@ def test_wrong_names_of_drugs(folder, text, message):
 def test_what_does_not_fit_is_not_written(tmp_path):
     checkpoint = tiny_checkpoint(drugs=True)
     with pytest.raises(InputError, match="a vocabulary of 65 tokens"):
-        write_checkpoint(tmp_path / "m", replace(checkpoint, vocabulary=Vocabulary.from_genes(GENES[:3])))
+        write_checkpoint(tmp_path / "m", replace(checkpoint, vocabulary=Vocabulary.from_genes([f"ENSG{number:011d}" for number in range(70)])))
     tensors = {name: tensor for name, tensor in checkpoint.model.state_dict().items() if "flag" not in name}
     with pytest.raises(InputError, match=r"1 missing: model\.flag_encoder\.weight"):
         write_checkpoint(tmp_path / "m", checkpoint, tensors=tensors)
