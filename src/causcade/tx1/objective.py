@@ -49,9 +49,9 @@ def mask_positions(batch: TokenBatch, settings: CollatorSettings, *, keys_B: Key
     seed
         Seed of the masks.
     mode
-        `exact`: the whole part of share * n of a cell's n genes, by their ids: the same whatever batch the cell is in. `compatible`: n counts positions
-        that do not hold `pad_value`, less `keep_first`, and the n positions from `keep_first` on can be drawn: markers are subtracted twice, so the
-        last one or two genes of a cell are never masked, and a cell of two genes has no mask.
+        `exact`: the whole part of share * n of a cell's n genes, by their ids: the same whatever batch the cell is in. `compatible`: n counts
+        positions that do not hold `pad_value`, less `keep_first`, and the n positions from `keep_first` on can be drawn: markers are subtracted
+        twice, so the last one or two genes of a cell are never masked, and a cell of two genes has no mask.
     """
     position_L = np.arange(batch.gene_BL.shape[1])
     if mode == "exact":
@@ -108,9 +108,7 @@ def squared_errors(output: Tx1Output, target_BL: Tensor, is_masked_BL: Tensor) -
         )
     zero = torch.zeros((), device=target_BL.device)
     # Not a product with the mask: 0 * inf at a pad would be NaN.
-    expression, product = (
-        torch.where(is_masked_BL, told_BL.float() - target_BL, zero).square().sum() for told_BL in (expression_BL, product_BL)
-    )
+    expression, product = (torch.where(is_masked_BL, told_BL.float() - target_BL, zero).square().sum() for told_BL in (expression_BL, product_BL))
     return ErrorSums(expression, product)
 
 

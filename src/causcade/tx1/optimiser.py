@@ -50,7 +50,7 @@ class DecoupledAdamW(torch.optim.Adam):
             group["lr"] = self.learning_rate * factor
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Shrink the parameters that have a gradient, then take a step of Adam."""
         for group in self.param_groups:
             shrunk = [value for value in group["params"] if value.grad is not None]

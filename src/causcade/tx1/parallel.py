@@ -119,9 +119,9 @@ def sharded(model: nn.Module, layers: Sequence[nn.Module], *, in_bfloat16: bool 
         if in_bfloat16
         else MixedPrecisionPolicy(cast_forward_inputs=False)
     )
-    for layer in layers:
-        fully_shard(layer, mp_policy=policy)
-    return fully_shard(model, mp_policy=policy)
+    for part in [*layers, model]:
+        fully_shard(part, mp_policy=policy)
+    return model
 
 
 @contextlib.contextmanager
@@ -160,4 +160,5 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    found = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}

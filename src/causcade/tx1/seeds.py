@@ -1,7 +1,7 @@
 """Random numbers that depend on what they are for, and on nothing else: not on the batch, the order, or the number of processes.
 
-A draw is a hash of the seed and of names such as plate, cell, epoch and gene (the finaliser of SplitMix64, doi:10.1145/2714064.2660195): a bijection of
-64 bits, so that distinct genes of a cell get distinct numbers.
+A draw is a hash of the seed and of names such as plate, cell, epoch and gene (the finaliser of SplitMix64, doi:10.1145/2714064.2660195): a bijection
+of 64 bits, so that distinct genes of a cell get distinct numbers.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class StoreCells:
         return Cells(counts, self._key_N[start:stop], None if self._drug_N is None else self._drug_N[start:stop])
 
     def _counts(self, rows: np.ndarray) -> sp.csr_matrix:
-        """Counts of some rows in the columns of the vocabulary, in the order of the plate's genes."""
+        """Read the counts of some rows in the columns of the vocabulary, in the order of the plate's genes."""
         parts = [counts for _, counts in self._store.iter_counts(self._store.num_cells, rows)]
         if not parts:
             return sp.csr_matrix((0, self._size), dtype=np.int64)

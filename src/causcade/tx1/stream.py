@@ -1,10 +1,10 @@
 """Training examples in random order, straight from their sources, the same cells in a step whatever the number of processes.
 
 All sources are cut into blocks of neighbouring cells. In each epoch the blocks are put in random order and dealt to a fixed number of lanes; a lane
-reads a few of its blocks at a time and hands out their cells in random order. A step takes an equal part of its cells from each lane. So cells that
-are mixed in a step come from blocks all over the atlas, sources appear in proportion to their cells, each cell is seen once in an epoch, and the cells
-of a step are a function of the seed and the step's number: resuming is starting at that step. A process reads only the lanes that its part of the
-step is in.
+reads a few of its blocks at a time and hands out their cells in random order. A step takes an equal part of its cells from each lane. So the cells of
+a step come from blocks all over the atlas, sources appear in proportion to their cells, each cell is seen once in an epoch, and which cells a step
+takes is a function of the seed and the step's number: resuming is starting at that step. A process reads only the lanes that its part of the step is
+in.
 
 Axes: B cells of a step (of one process), L positions, M micro-batches.
 """
@@ -208,7 +208,7 @@ class Order:
         return generator_for("cells", self.seed, epoch, lane, window).permutation(num_cells).astype(np.int64)
 
     def epochs(self, step: int) -> float:
-        """Passes over all cells that are done before a step."""
+        """Count the passes over all cells that are done before a step."""
         return step * self.batch_cells / self.total
 
 
@@ -289,21 +289,22 @@ class TrainingStream:
         self._sources = sorted(sources, key=lambda source: source.name)
         self.order = Order([source.num_cells for source in self._sources], seed=seed, batch_cells=batch_cells, block_cells=block_cells)
         self._collation = collation
+        self.num_bins = collation.settings.num_bins
         self._part = self.order.part_of(rank, num_processes)
 
     def steps(self, first: int, last: int) -> Iterator[StepBatch]:
         """Batches of the steps `first` to `last` (exclusive)."""
-        lanes = {lane: _Lane(self.order, lane, self._sources) for lane in range(self.order.num_lanes)}
-        for step in range(first, last):
-            parts = list(self._take(lanes, step))
-            if not parts:  # fewer cells than processes
-                yield StepBatch(step, [], 0, 0, 0, ())
-                continue
-            cells = join_cells([part for part, _ in parts])
-            epoch_B = np.repeat([epoch for _, epoch in parts], [len(part.key_B) for part, _ in parts])
-            micros = cut_batch(cells, hashed(cells.key_B, epoch_B), self._collation)
+        for step, cells in enumerate(self.cells(first, last), start=first):
+            micros = [] if cells is None else cut_batch(cells, cells.key_B, self._collation)
             lengths = tuple(length for micro in micros for length in micro.batch.lengths or ())
             yield StepBatch(step, micros, len(lengths), sum(lengths), sum(micro.num_masked for micro in micros), lengths)
+
+    def cells(self, first: int, last: int) -> Iterator[Cells | None]:
+        """Cells of this process in the steps `first` to `last` (exclusive), their keys mixed with the epoch; None where it has none in a step."""
+        lanes = {lane: _Lane(self.order, lane, self._sources) for lane in range(self.order.num_lanes)}
+        for step in range(first, last):
+            parts = [part._replace(key_B=hashed(part.key_B, epoch)) for part, epoch in self._take(lanes, step)]
+            yield join_cells(parts) if parts else None
 
     def _take(self, lanes: dict[int, _Lane], step: int) -> Iterator[tuple[Cells, int]]:
         """Cells of this process in a step, with their epochs."""
