@@ -11,6 +11,7 @@ from causcade.config import EmbeddingConfig
 from causcade.embedding.genes import mean_embeddings, read_sums
 from causcade.embedding.tx1 import Place, devices_of, embed_plate
 from causcade.errors import InputError
+from causcade.files import read_anndata, write_anndata
 from causcade.tx1 import Checkpoint, CollatorSettings, ModelShape, Tx1, Vocabulary, embed_store, write_checkpoint
 from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.shape import DrugShape
@@ -53,13 +54,15 @@ def job(tmp_path, store):
     return run
 
 
-def test_controls_or_all_cells_are_embedded_and_empty_ones_are_left_out(job, store):
+def test_controls_or_all_cells_are_embedded_and_empty_ones_are_left_out(job, store, tmp_path):
     controls, every = job(), job(cells="all")
     assert controls.obs["row"].tolist() == [row for row in range(20) if row not in (3, 5)]
     assert every.obs["row"].tolist() == [row for row in range(40) if row not in (3, 5)]
     assert every.obs_names.tolist() == store.obs.index[every.obs["row"]].tolist()
     np.testing.assert_allclose(every.X[:18], controls.X, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(every.X, axis=1), 1, atol=1e-5)
+    write_anndata(tmp_path / "z.zarr", every)
+    np.testing.assert_array_equal(read_anndata(tmp_path / "z.zarr").X, every.X)
     assert every.obs.columns.tolist()[-4:] == ["row", "log_counts", "s_score", "g2m_score"]
 
 
