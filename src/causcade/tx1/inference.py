@@ -28,7 +28,7 @@ import torch
 from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.tx1.batch import TokenBatch, Tx1Output
-from causcade.tx1.embedded import CellBlock, Embedded, EmbedSettings, canonical, check_coverage, drug_rows, share_covered
+from causcade.tx1.embedded import CellBlock, Embedded, EmbedSettings, canonical, check_coverage, drug_rows
 from causcade.tx1.tokens import collate, num_expressed, sum_repeated
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 # Measured with benchmarks/embedding.py: from here on, larger batches are no faster.
 BATCH_TOKENS = {"cuda": 131_072, "cpu": 4_096}
+EARLY_CELLS = 256
 NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
@@ -106,15 +107,33 @@ class CellEmbedder:
         """Sum of each gene's final hidden states so far, float64."""
         return self._sum_GD[:-1].cpu().numpy()
 
+    def measure(self, counts_BF: sp.csr_matrix, where: str = "the counts") -> None:
+        """Add to the sums of counts.
+
+        Raises
+        ------
+        InputError
+            If a count is negative or not finite.
+        """
+        values_E = counts_BF.data
+        total = float(values_E.sum(dtype=np.float64))
+        if not np.isfinite(total) or (values_E.size and values_E.min() < 0):
+            entry = int(np.flatnonzero(~(np.isfinite(values_E) & (values_E >= 0)))[0])
+            raise InputError(
+                f"{where}: expected counts from 0, found {values_E[entry]} in gene {self._gene_ids[counts_BF.indices[entry]]!r}. "
+                "Give raw counts (not scaled ones), for example by `layer`."
+            )
+        self.total_sum += total
+        self.covered_sum += float(values_E[self.token_F[counts_BF.indices] >= 0].sum(dtype=np.float64))
+
     def embed(self, block: CellBlock, where: str = "the counts") -> np.ndarray:
         """Embed a block of cells, float32 [B, D]; zeros for cells without any gene of the vocabulary.
 
         Raises
         ------
         InputError
-            If counts are negative or not finite, an embedding is not finite, or memory does not even hold one cell.
+            If an embedding is not finite, or memory does not even hold one cell.
         """
-        self._measure(block.counts_BF, where)
         counts_BF, token_F = block.counts_BF, self.token_F
         if self.settings.mode == "exact":
             counts_BF, token_F = sum_repeated(counts_BF, token_F)
@@ -134,19 +153,6 @@ class CellEmbedder:
                 "Write `precision: float32`; if that is not enough, the model's weights are damaged."
             )
         return z_BD
-
-    def _measure(self, counts_BF: sp.csr_matrix, where: str) -> None:
-        """Add to the sums of counts, and check them."""
-        values_E = counts_BF.data
-        total = float(values_E.sum(dtype=np.float64))
-        if not np.isfinite(total) or (values_E.size and values_E.min() < 0):
-            entry = int(np.flatnonzero(~(np.isfinite(values_E) & (values_E >= 0)))[0])
-            raise InputError(
-                f"{where}: expected counts from 0, found {values_E[entry]} in gene {self._gene_ids[counts_BF.indices[entry]]!r}. "
-                "Give raw counts (not scaled ones), for example by `layer`."
-            )
-        self.total_sum += total
-        self.covered_sum += float(values_E[self.token_F[counts_BF.indices] >= 0].sum(dtype=np.float64))
 
     def _batches(self, counts_BF: sp.csr_matrix, token_F: np.ndarray, block: CellBlock) -> Iterator[_Batch]:
         """Make one batch after another; the next one is made while the model is at work."""
@@ -199,7 +205,7 @@ class CellEmbedder:
                 f"Embedding: expected memory for one cell of {length:,} tokens on {self._device}, found too little. Lower `max_length`, or take a "
                 "smaller model."
             )
-        self._budget = max(1, min(self._budget, num_cells * length) // 2)
+        self._budget = max(1, min(self._budget, num_cells * length // 2))
         logger.warning("out of memory with %d cells of up to %d tokens: going on with half as many (%d tokens)", num_cells, length, self._budget)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -262,14 +268,18 @@ def embed_blocks(
     Raises
     ------
     InputError
-        If too few counts are in genes of the vocabulary (after the first block, and after the last), or as :meth:`CellEmbedder.embed` says.
+        If too few counts are in genes of the vocabulary (of some hundred cells, or of all), or as :class:`CellEmbedder` says.
     """
     embedder = CellEmbedder(checkpoint, gene_ids, settings)
     progress = Progress(num_cells, "cells") if num_cells else None
     parts = [np.zeros((0, embedder.num_dimensions), dtype=np.float32)]
+    num_seen, is_checked = 0, False
     for block in blocks:
-        if len(parts) == 1:
-            check_coverage(share_covered(block.counts_BF, embedder.token_F), gene_ids, checkpoint, settings, where)
+        embedder.measure(block.counts_BF, where)
+        num_seen += block.counts_BF.shape[0]
+        if num_seen >= EARLY_CELLS and not is_checked:  # before anything takes long
+            check_coverage(embedder.covered, gene_ids, checkpoint, settings, where)
+            is_checked = True
         parts.append(embedder.embed(block, where))
         if progress is not None:
             progress.advance(len(parts[-1]))

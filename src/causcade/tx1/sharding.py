@@ -34,7 +34,7 @@ from causcade.files import read_json, replacing, write_json
 from causcade.runtime import EXIT_USER_ERROR, Progress, num_threads
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from causcade.tx1.embedded import CellBlock, Embedded, EmbedSettings, check_coverage, drug_rows, share_covered
-from causcade.tx1.inference import CellEmbedder, finish
+from causcade.tx1.inference import EARLY_CELLS, CellEmbedder, finish
 
 __all__ = ["embed_store", "run_worker"]
 
@@ -194,8 +194,9 @@ def _finished(folder: Path, shard: _Shard) -> Path:
 def _check_first(store: CellStore, rows: np.ndarray, checkpoint: Checkpoint, settings: EmbedSettings) -> None:
     """Check the share of known genes in the first cells, before anything takes time."""
     _, counts = next(store.iter_counts(READ_CELLS, rows))
-    token_F = checkpoint.vocabulary.columns(store.var.index)
-    check_coverage(share_covered(counts, token_F), store.var.index, checkpoint, settings, str(store.path))
+    if counts.shape[0] >= EARLY_CELLS:
+        token_F = checkpoint.vocabulary.columns(store.var.index)
+        check_coverage(share_covered(counts, token_F), store.var.index, checkpoint, settings, str(store.path))
 
 
 def _read_blocks(store: CellStore, rows: np.ndarray, drug_N: np.ndarray | None, num_cells: int) -> Iterator[CellBlock]:
@@ -246,6 +247,7 @@ def _embed_shards(
             if parent is not None and os.getppid() != parent:
                 sys.exit("the process that asked for this one is gone")
             stop = place + block.counts_BF.shape[0]
+            embedder.measure(block.counts_BF, str(store.path))
             z_ND[place:stop] = embedder.embed(block, str(store.path))
             if progress is not None:
                 progress.advance(stop - place)
