@@ -1,7 +1,7 @@
 """`causcade doctor`: what this machine has, and what a configuration will need on it.
 
 Sizes are counted from the headers of the plates themselves, not from their counts; for a plate that is not there yet, from its number of cells in the
-plate table. Memory and disk follow from array shapes; no running time is promised here.
+plate table. Memory and disk follow from array shapes, operations from the shape of a model; a running time only from a rate that was measured.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from causcade import __version__
 from causcade.config import Config, InputConfig
+from causcade.embedding_cost import cost_in_words
 from causcade.errors import InputError
 from causcade.files import read_json
 from causcade.input_files import READ_ERRORS, find_mtx, first_line, list_shards, read_mtx_header, tell_format
@@ -30,6 +31,9 @@ OPTIONAL = {
     "rapids_singlecell": "GPU quality control and map",
     "cupy": "rapids-singlecell",
     "skmisc": "scikit-misc: only for panel.flavor seurat_v3",
+    "huggingface_hub": "models of the Hugging Face hub by name",
+    "rdkit": "only for new drugs of a TX1 model",
+    "tensorboard": "only for curves of pre-training",
     "chromium": "only for the browser tests",
 }
 BYTES_PER_COUNT = 1.7  # measured for uint16 counts and columns, sharded and compressed
@@ -200,12 +204,13 @@ def _machine() -> list[str]:
     return lines
 
 
-def _known_lines(config: Config) -> int | None:
-    """Count the cell lines, once the check of the run has seen them."""
+def _known(config: Config) -> tuple[int | None, int | None]:
+    """Count the cell lines and the control cells, once the check of the run has seen them."""
     path = Path(config.results) / config.run / "check.json"
     if not path.is_file():
-        return None
-    return len({line for look in read_json(path)["plates"].values() for line in look["lines"]})
+        return None, None
+    looks = read_json(path)["plates"].values()
+    return len({line for look in looks for line in look["lines"]}), sum(sum(look.get("control_lines", {}).values()) for look in looks)
 
 
 def _needs_in_words(config: Config, need: dict[str, float], num_lines: int | None) -> list[str]:
@@ -223,8 +228,16 @@ def _needs_in_words(config: Config, need: dict[str, float], num_lines: int | Non
     return lines
 
 
-def examine(config: Config) -> str:
-    """Text of `causcade doctor`: the machine, then what the configuration will need on it."""
+def examine(config: Config, rate: float | None = None) -> str:
+    """Text of `causcade doctor`: the machine, then what the configuration will need on it.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    rate
+        Measured floating-point operations a second of the model that embeds cells, for a time beside their number.
+    """
     lines = _machine()
     folder = Path(config.results)
     free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free
@@ -238,7 +251,7 @@ def examine(config: Config) -> str:
         return "\n".join(lines)
     absent = [plate.name for plate in plates if not Path(plate.counts).exists()]
     num_cells = round(sum(shape.num_cells for shape in shapes.values()))
-    num_lines = _known_lines(config)
+    num_lines, num_controls = _known(config)
     need = needs(config, list(shapes.values()), num_lines)
     told = len(shapes) - (len(plates) - len(absent))
     where = f"{len(absent)} not there" + (f", the plate table tells the cells of {told}" if told else "")
@@ -246,6 +259,8 @@ def examine(config: Config) -> str:
     if len(shapes) < len(plates):
         lines.append(f"warning: the size of {len(plates) - len(shapes)} plate(s) is not known; what follows leaves them out")
     lines += _needs_in_words(config, need, num_lines)
+    num_genes = sum(shape.num_nonzero for shape in shapes.values()) / max(1, num_cells)
+    lines += cost_in_words(config, num_cells, num_genes, num_controls, rate)
     if sum(need[name] for name in ("cells", "moments", "shards", "coexpression", "lines")) > free:
         lines.append(f"warning: that is more disk than is free at {config.results}. Set `results` to a larger disk.")
     if sys.version_info < (3, 12):

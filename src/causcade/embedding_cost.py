@@ -12,9 +12,11 @@ from causcade.config_tx1 import is_hub_name
 from causcade.tx1.shape import PRESETS, ModelShape, forward_flops, num_parameters
 from causcade.tx1.shape_files import read_model_shape
 
-__all__ = ["cell_flops", "memory_mb", "shape_of"]
+__all__ = ["cell_flops", "cost_in_words", "memory_mb", "shape_of"]
 
 MB = 1_000_000
+HOUR_S = 3600
+PREFIXES = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (0.0, "MFLOP"))
 VOCABULARY = 62_720
 WEIGHTS_ONLY = 2 * 4  # bytes of a parameter while a model is read: the file, and the model
 IN_TRAINING = 5 * 4  # weights, gradients, two moments, and what a step makes of them
@@ -76,3 +78,47 @@ def cell_flops(shape: ModelShape, num_genes: float, max_length: int) -> float:
     """Floating-point operations to embed a cell of so many expressed genes."""
     length = min(max_length, round(num_genes) + 1 + (shape.drugs is not None))
     return forward_flops(shape, [length], only_cells=True)
+
+
+def _written(flops: float) -> str:
+    """Write a number of operations with its prefix."""
+    unit, name = next((unit, name) for unit, name in PREFIXES if flops >= unit)
+    return f"{flops / (unit or 1e6):,.3g} {name}"
+
+
+def cost_in_words(config: Config, num_cells: int, num_genes: float, num_controls: int | None = None, rate: float | None = None) -> list[str]:
+    """Say what embedding all cells of the run with TX1 takes, and its controls alone; nothing for another source.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    num_cells
+        Cells of all plates.
+    num_genes
+        Expressed genes of a cell, on average.
+    num_controls
+        Control cells among them; None where they are not known yet.
+    rate
+        Measured operations a second; None: no time is told.
+    """
+    if config.embedding.source != "tx1":
+        return []
+    shape = shape_of(config, "embedding")
+    if shape is None:
+        return [f"embedding with {config.embedding.model}: its shape is not known here, so neither is what it costs"]
+    each = cell_flops(shape, num_genes, config.embedding.max_length)
+
+    def price(number: int, words: str) -> str:
+        time = "" if rate is None else f", {number * each / rate / HOUR_S:,.2g} hours at {rate / 1e12:,.4g} TFLOP/s"
+        return f"{words}: {_written(number * each)}{time}"
+
+    asked = " (asked for)"
+    lines = [
+        f"embedding with TX1 (width {shape.d_model}, {shape.num_layers} layers): {_written(each)} for a cell of {num_genes:,.0f} genes",
+        price(num_cells, f"  all {num_cells:,} cells{asked if config.embedding.cells == 'all' else ''}"),
+    ]
+    is_asked = asked if config.embedding.cells == "controls" else ""
+    if num_controls is None:
+        return [*lines, f"  the controls only{is_asked}: as much less as they are fewer; `causcade validate` counts them"]
+    return [*lines, price(num_controls, f"  the {num_controls:,} controls only{is_asked}")]
