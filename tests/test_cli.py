@@ -265,8 +265,9 @@ def test_a_simulated_screen_in_a_folder_is_a_screen_of_ones_own(capsys, tmp_path
 
 
 def test_doctor_prints_what_it_found(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "examine", lambda config: f"run {config.run}")
-    assert run(capsys, "doctor") == (0, f"run {Config().run}\n", "")
+    monkeypatch.setattr(doctor, "examine", lambda config, rate: f"run {config.run}, {rate}")
+    assert run(capsys, "doctor") == (0, f"run {Config().run}, None\n", "")
+    assert run(capsys, "doctor", "--tflops", "2.5") == (0, f"run {Config().run}, {2.5e12}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["validate"]])

@@ -146,7 +146,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
 
-    _say(examine(_load(arguments.config, check_files=False)))
+    _say(examine(_load(arguments.config, check_files=False), rate=None if arguments.tflops is None else arguments.tflops * 1e12))
 
 
 def _config(arguments: argparse.Namespace) -> None:
@@ -193,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
     doctor.add_argument("config", type=Path, nargs="?", help=config_help)
+    doctor.add_argument("--tflops", type=float, help="measured rate of the TX1 model in TFLOP/s, for a time beside the operations of embedding")
     doctor.set_defaults(run=_doctor)
 
     config = commands.add_parser("config", help="write config.yaml and schema.json anew from the model (for developers)")
