@@ -1,6 +1,6 @@
 """Command line `causcade`: what is not the workflow.
 
-validate, plates, simulate, score, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
+validate, plates, simulate, score, predict, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
@@ -142,6 +142,25 @@ def _score(arguments: argparse.Namespace) -> None:
         _say(f"\nwrote {arguments.output}: scores.tsv, score.json and the tables of the evaluation")
 
 
+def _predict(arguments: argparse.Namespace) -> None:
+    """Predict the change of expression under perturbations and genes that are set, by a fit of a run."""
+    from causcade import prediction
+
+    fit, controls = prediction.read_run(_load(arguments.config, check_files=False), arguments.fit)
+    found = prediction.predict(
+        fit,
+        [prediction.parse_dosed(text, fit.perturbations) for text in arguments.perturbations],
+        [prediction.parse_intervention(text) for text in arguments.do],
+        controls=controls,
+        cell_line=arguments.line,
+    )
+    if arguments.output is not None:
+        prediction.write_prediction(found, arguments.output)
+    _say(prediction.format_prediction(found, arguments.best))
+    if arguments.output is not None:
+        _say(f"\nwrote {arguments.output}: {len(found.table):,} genes")
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
@@ -190,6 +209,17 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--all-pairs", action="store_true", help="judge all ordered pairs among the genes of the network")
     score.add_argument("--output", type=Path, help="folder for scores.tsv, score.json and the tables of the evaluation")
     score.set_defaults(run=_score)
+
+    predict = commands.add_parser("predict", help="predict the change of expression under perturbations, several at once, or genes that are set")
+    predict.add_argument("perturbations", nargs="*", metavar="PERTURBATION", help="NAME, or NAME@DOSE; several are given together")
+    what = "GENE=knockout, GENE=knockdown:0.25 (share left), GENE=activation:4 (fold) or GENE=-1.5 (change of log1p CP10k); may be repeated"
+    predict.add_argument("--do", action="append", default=[], metavar="GENE=LEVEL", help=what)
+    predict.add_argument("--line", help="cell line whose controls give fold changes and levels; default: all")
+    predict.add_argument("--config", type=Path, help="its run is read; " + config_help)
+    predict.add_argument("--fit", default="main", help="fit of the causal module; default: main")
+    predict.add_argument("--best", type=int, default=20, help="genes to print, largest change first; default: 20")
+    predict.add_argument("--output", type=Path, help="file for all genes: .parquet, .tsv or .csv")
+    predict.set_defaults(run=_predict)
 
     doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
     doctor.add_argument("config", type=Path, nargs="?", help=config_help)

@@ -139,11 +139,21 @@ class CausalFit:
             hops[-1][:, list(fixed)] = 0
         return hops
 
+    @property
+    def is_target_DG(self) -> npt.NDArray[np.bool_]:
+        """Listed targets, dense."""
+        is_target_DG = np.zeros((len(self.perturbations), len(self.genes)), bool)
+        is_target_DG[self.direct_drug_S[self.direct_is_target_S], self.direct_gene_S[self.direct_is_target_S]] = True
+        return is_target_DG
+
+    @property
+    def shared_DG(self) -> FloatArray:
+        """Shared responses, dense; they leave out listed targets, as the fit does."""
+        return np.where(self.is_target_DG, np.float32(0), self.strength_DF @ self.loading_FG)
+
     def predict(self) -> Response:
-        """Predicted responses of the perturbations of the fit, by part. The shared part leaves out listed targets, as the fit does."""
-        shared_DG = self.strength_DF @ self.loading_FG
-        shared_DG[self.direct_drug_S[self.direct_is_target_S], self.direct_gene_S[self.direct_is_target_S]] = 0
-        return Response(self.propagate(self.direct_DG), shared_DG)
+        """Predicted responses of the perturbations of the fit, by part."""
+        return Response(self.propagate(self.direct_DG), self.shared_DG)
 
     def direct_effects(self) -> pd.DataFrame:
         """Table of direct effects: perturbation, gene, direct_effect, is_target, is_seen; zeros outside listed targets are left out."""
