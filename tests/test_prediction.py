@@ -322,8 +322,6 @@ def run(tmp_path, fit):
         (tmp_path / f"{plate}.h5ad").touch()
     rows = "".join(f"{plate}\t{tmp_path / plate}.h5ad\n" for plate in ("p1", "p2"))
     (tmp_path / "plates.tsv").write_text(f"plate\tcounts\n{rows}")
-        "".join(f"{a}\t{b}\n" for a, b in [("plate", "counts"), *((p, tmp_path / f"{p}.h5ad") for p in ("p1", "p2"))])
-    )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"run": "screen", "results": str(tmp_path / "results"), "plates": str(tmp_path / "plates.tsv")}))
     return path

@@ -239,7 +239,8 @@ def read_fit(folder: Path) -> CausalFit:
     from safetensors import safe_open
 
     with safe_open(_model_file(folder), framework="numpy") as file:
-        arrays = {attribute: file.get_tensor(name) for name, attribute in _ARRAYS.items()}
+        there = set(file.keys())  # fits of older versions have no doses
+        arrays = {attribute: file.get_tensor(name) for name, attribute in _ARRAYS.items() if name in there or name != "dose"}
         facts = json.loads(file.metadata()["fit"])
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return CausalFit(**facts, **arrays, metrics=metrics)
