@@ -218,7 +218,7 @@ class _Sample:
         self.obs = pd.concat(tables, ignore_index=True)
 
     def taken(self, rows: np.ndarray) -> tuple[Cells, pd.DataFrame]:
-        """Some of the cells, and their obs."""
+        """Take some of the cells, with their obs."""
         cells = self.cells
         return Cells(cells.counts[rows], cells.key_B[rows], None if cells.drug_B is None else cells.drug_B[rows]), self.obs.iloc[rows]
 

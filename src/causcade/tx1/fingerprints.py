@@ -40,7 +40,8 @@ def morgan_bits(smiles: Mapping[str, str], *, num_bits: int = NUM_BITS, radius: 
         from rdkit.Chem import rdFingerprintGenerator
     except ImportError:
         raise InputError(
-            "pretraining.smiles: expected RDKit, which reads structures, found it not installed. Install `causcade[tx1]`, or give fingerprints as an array."
+            "pretraining.smiles: expected RDKit, which reads structures, found it not installed. Install `causcade[tx1]`, "
+            "or give fingerprints as an array."
         ) from None
     RDLogger.DisableLog("rdApp.*")  # what cannot be read is told below
     molecules = {name: Chem.MolFromSmiles(text) if text else None for name, text in smiles.items()}

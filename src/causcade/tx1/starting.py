@@ -94,7 +94,8 @@ def further_model(initial: Checkpoint, *, name: str, seed: int, fingerprints: Ma
         num_bits = bits_NP.shape[1] if len(bits_NP) and bits_NP.shape[1] else shape.drugs.num_bits if shape.drugs else NUM_BITS
         if shape.drugs is not None and num_bits != shape.drugs.num_bits:
             raise InputError(
-                f"pretraining.smiles: expected fingerprints of {shape.drugs.num_bits} bits as those of {initial.name}, found {num_bits}. Compute them so."
+                f"pretraining.smiles: expected fingerprints of {shape.drugs.num_bits} bits as those of {initial.name}, found {num_bits}. "
+                "Compute them so."
             )
         num_known = shape.drugs.num_drugs if shape.drugs is not None else 0
         drugs = replace(shape.drugs or DrugShape(num_drugs=0), num_drugs=num_known + len(bits_NP), num_bits=num_bits)
