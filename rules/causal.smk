@@ -1,15 +1,22 @@
 """The causal module: one job per fit."""
 
+import json
+
 from causcade.fits import fit_names
 
 FITS = fit_names(CONFIG.causal)
 
 
 rule causal:
-    """One fit: W on the candidate edges and the direct effects."""
+    """One fit: W on the candidate edges and the direct effects. A stopped fit goes on from its last checkpoint."""
     input:
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
+        cells=(
+            per_plate(rules.quality.output.cells)
+            if CONFIG.causal.training == "cells"
+            else []
+        ),
         targets=rules.targets.output.targets,
         edges=rules.mask.output.edges,
     output:
@@ -23,13 +30,19 @@ rule causal:
         f"{BENCHMARKS}/causal/{{fit}}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: CONFIG.causal.processes
     resources:
-        mem_mb=large,
+        mem_mb=fitting,
         runtime=minutes,
+        # How fast it goes, and no reason to fit again, as a parameter would be.
+        python=PYTHON,
+        processes=CONFIG.causal.processes,
     params:
-        settings=settings_of_this_fit,
+        settings=lambda wildcards: json.dumps(settings_of_this_fit(wildcards)),
         checkpoint=f"{RUN}/checkpoints/causal/{{fit}}.pt",
         code=code_digest("causal"),
-    script:
-        "../workflow_scripts/causal.py"
+    # exec: what asks the job to stop reaches the fit itself, which then saves its state.
+    shell:
+        "exec {resources.python} workflow_scripts/causal.py {wildcards.fit:q} --conditions {input.conditions:q} --baselines {input.baselines:q}"
+        " --cells {input.cells:q} --targets {input.targets:q} --edges {input.edges:q} --settings {params.settings:q} --model {output.model:q}"
+        " --held-out {output.held_out:q} --checkpoint {params.checkpoint:q} --processes {resources.processes} --threads {threads} --log {log:q}"

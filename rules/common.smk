@@ -174,6 +174,11 @@ def training(wildcards, attempt):
     return tables(wildcards, attempt) + (2000 + model) * attempt
 
 
+def fitting(wildcards, attempt):
+    """Memory in MB of a causal fit: each process holds the fit, the first one the conditions of a plate too."""
+    return (4000 + 2000 * CONFIG.causal.processes) * attempt
+
+
 def inference(wildcards, attempt):
     """Memory in MB of a job that embeds cells: the model where there is one, beside the cells."""
     return large(wildcards, attempt) + memory_mb(CONFIG, "embedding") * attempt

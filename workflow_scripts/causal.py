@@ -1,29 +1,24 @@
-"""One fit of the causal module. The method is in causcade.causal."""
+"""One fit of the causal module, in one process or by torchrun. The method is in causcade.causal."""
 
-from pathlib import Path
-
-from causcade import causal, files, responses, runtime
-from causcade.backend import torch_device
-from causcade.config import CausalConfig
+from causcade import causal_job, runtime
 
 
-def main(job) -> None:
-    with runtime.job_log(job.log[0], threads=job.threads):
-        settings = job.params.settings
-        screen = responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
-        fit = causal.run_fit(
-            job.wildcards.fit,
-            screen,
-            files.read_parquet(job.input.edges),
-            CausalConfig(**settings["causal"]),
-            seed=settings["seed"],
-            device=torch_device(settings["backend"]),
-            checkpoint=Path(job.params.checkpoint),
-        )
-        causal.write_fit(fit, Path(job.output.model).parent)
-        files.write_parquet(job.output.held_out, fit.held_out)
-        Path(job.params.checkpoint).unlink(missing_ok=True)
+def main() -> None:
+    job = causal_job.read_arguments()
+    from causcade import causal, files, responses
+    from causcade.backend import torch_device
+    from causcade.config import CausalConfig
+
+    with runtime.job_log(job.log, threads=job.threads), causal.join_ranks(torch_device(job.settings["backend"])) as (ranks, device):
+        screen = responses.ScreenFiles(job.conditions, job.baselines, files.read_parquet(job.targets))
+        how = CausalConfig(**job.settings["causal"])
+        of_run = {"seed": job.settings["seed"], "device": device, "checkpoint": job.checkpoint, "ranks": ranks, "cells": job.cells}
+        fit = causal.run_fit(job.fit, screen, files.read_parquet(job.edges), how, **of_run)
+        if ranks.is_first:
+            causal.write_fit(fit, job.model.parent)
+            files.write_parquet(job.held_out, fit.held_out)
+            job.checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main(snakemake)
+    main()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["TrainingJob", "read_arguments"]
+__all__ = ["TrainingJob", "become_torchrun", "read_arguments"]
 
 TEXTS = ("--settings", "--parallel", "--checkpoints", "--weights", "--pin", "--fingerprint", "--log")
 NUMBERS = ("--processes", "--micro-cells", "--checkpoint-every", "--threads")
@@ -64,7 +64,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args(arguments)
     if given.processes > 1 and "RANK" not in os.environ:
-        _become_torchrun(given.processes)
+        become_torchrun(given.processes)
     settings = json.loads(given.settings)
     speed = {"parallel": given.parallel, "processes": given.processes, "checkpoint_every": given.checkpoint_every}
     settings["pretraining"] |= speed | {"micro_cells": given.micro_cells or None}
@@ -81,7 +81,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
     )
 
 
-def _become_torchrun(processes: int) -> None:
+def become_torchrun(processes: int) -> None:
     """Replace this process by torchrun on this machine, which starts the same script so many times."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    # After -- nothing is an option of torchrun, which would take `--log` for one of its own.
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--"]
     os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])

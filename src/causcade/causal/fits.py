@@ -16,15 +16,19 @@ from __future__ import annotations
 import logging
 import re
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from causcade.causal.cells import CellStream
 from causcade.causal.fit import CausalFit, FloatArray, assemble_fit, empty_fit
 from causcade.causal.problem import gene_positions, make_problem
+from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
@@ -100,7 +104,15 @@ def _hold_out_line(responses: Responses | ScreenFiles, line: str) -> tuple[DrugE
 
 
 def fit_causal(
-    effects: DrugEffects | Responses, edges: pd.DataFrame, settings: CausalConfig, *, seed: int, device: str = "cpu", checkpoint: Path | None = None
+    effects: DrugEffects | Responses,
+    edges: pd.DataFrame,
+    settings: CausalConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
+    open_cells: Callable[[DrugEffects], CellStream] | None = None,
 ) -> CausalFit:
     """Fit the causal module.
 
@@ -118,6 +130,10 @@ def fit_causal(
         torch device, such as ``"cpu"`` or ``"cuda:0"``.
     checkpoint
         File to save the state to and to resume from.
+    ranks
+        The processes that make the fit together; each calls with equal arguments and gets the same fit.
+    open_cells
+        Makes the stream of cells to fit, of the perturbations that take part; None: their effects are fitted.
 
     Returns
     -------
@@ -138,7 +154,10 @@ def fit_causal(
             "Give a table `perturbation.targets`, or set `causal.unknown_targets: learn`."
         )
         return empty_fit(genes, *gene_positions(edges, effects.genes), settings.num_hops)
-    trained = train(problem, len(genes), settings, seed=seed, device=torch.device(device), checkpoint=checkpoint)
+    cells = None
+    if open_cells is not None:
+        cells = open_cells(effects.take(effects.table["perturbation"].isin(problem.perturbations).to_numpy(bool)))
+    trained = train(problem, len(genes), settings, seed=seed, device=torch.device(device), checkpoint=checkpoint, ranks=ranks, cells=cells)
     doses = effects.table.set_index("perturbation").reindex(columns=DOSES).loc[problem.perturbations]
     return replace(assemble_fit(problem, trained, genes, settings.num_hops), dose_D3=doses.to_numpy(np.float64))
 
@@ -152,10 +171,38 @@ def run_fit(
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    ranks: Ranks = ALONE,
+    cells: Sequence[str] = (),
 ) -> CausalFit:
-    """One named fit, with its data, its settings and, where something is held out, its predictions."""
-    training, held_out = responses_for_fit(name, responses, settings, seed=seed)
-    fit = fit_causal(training, edges, settings_for_fit(name, settings), seed=seed, device=device, checkpoint=checkpoint)
+    """One named fit, with its data, its settings and, where something is held out, its predictions.
+
+    Parameters
+    ----------
+    name
+        One of :func:`causcade.fits.fit_names`.
+    responses
+        Responses of conditions, or the files of a screen, which only the first process reads.
+    edges, settings, seed, device, checkpoint, ranks
+        As in :func:`fit_causal`.
+    cells
+        Paths of the cell stores, for `training: cells`. An edge null is fitted to effects all the same: what it permutes are effects.
+
+    Raises
+    ------
+    InputError
+        As of :func:`fit_causal`, and where cells are asked for without their stores.
+    """
+    training, held_out = ranks.object_of_first(lambda: responses_for_fit(name, responses, settings, seed=seed))
+    open_cells = None
+    if settings.training == "cells" and not name.startswith("edgenull"):
+        if not cells or not isinstance(responses, ScreenFiles):
+            raise InputError("causal.training: expected cell stores for `cells`, found none. Give their paths, or write `training: conditions`.")
+        open_cells = partial(
+            CellStream, responses, cells, batch_cells=settings.batch_cells, seed=seed, device=device, ranks=ranks,
+            without_line=name.removeprefix("line_") if name.startswith("line_") else None,
+        )  # fmt: skip
+    own = settings_for_fit(name, settings)
+    fit = fit_causal(training, edges, own, seed=seed, device=device, checkpoint=checkpoint, ranks=ranks, open_cells=open_cells)
     if held_out is None:
         return fit
     predict = _predict_line if name.startswith("line_") else _predict_drugs

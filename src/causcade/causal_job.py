@@ -1,0 +1,81 @@
+"""The command line of one causal fit, which rule `causal` runs; with several processes it starts torchrun in its own place.
+
+Apart from :mod:`causcade.causal`, so that torchrun is started before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from causcade.training_job import become_torchrun
+
+__all__ = ["CausalJob", "read_arguments"]
+
+
+class CausalJob(NamedTuple):
+    """What one process of a fit is told.
+
+    Attributes
+    ----------
+    fit
+        Name of the fit.
+    conditions, baselines, cells
+        Paths of the stores, one for each plate; cells only where they are fitted.
+    targets, edges
+        Paths of the tables.
+    settings
+        Section `causal`, `seed` and `backend`.
+    model, held_out
+        What is written: the fit goes to the folder of the model.
+    checkpoint
+        State of an unfinished fit.
+    threads
+        Threads of this process.
+    log
+        Log of this process; the first one has the log of the job.
+    """
+
+    fit: str
+    conditions: list[str]
+    baselines: list[str]
+    cells: list[str]
+    targets: Path
+    edges: Path
+    settings: dict[str, Any]
+    model: Path
+    held_out: Path
+    checkpoint: Path
+    threads: int
+    log: Path
+
+
+def read_arguments(arguments: Sequence[str] | None = None) -> CausalJob:
+    """Read the command line; where it asks for several processes and this is none of them, become torchrun.
+
+    Parameters
+    ----------
+    arguments
+        By default those of this process.
+    """
+    parser = argparse.ArgumentParser(description="Fit the causal module.")
+    parser.add_argument("fit")
+    for name in ("--conditions", "--baselines", "--cells"):
+        parser.add_argument(name, nargs="*", default=[])
+    for name in ("--targets", "--edges", "--model", "--held-out", "--checkpoint", "--log"):
+        parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--settings", required=True, type=json.loads)
+    for name in ("--processes", "--threads"):
+        parser.add_argument(name, required=True, type=int)
+    given = vars(parser.parse_args(arguments))
+    processes, rank = given.pop("processes"), os.environ.get("RANK")
+    if processes > 1 and rank is None:
+        become_torchrun(processes)
+    given["threads"] = max(1, given["threads"] // processes)
+    if rank not in (None, "0"):
+        given["log"] = Path(f"{given['log']}.{rank}")
+    return CausalJob(**given)
