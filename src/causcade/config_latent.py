@@ -1,0 +1,37 @@
+"""Section `latent` of the configuration: the joint latent-activity estimator. The other sections are in :mod:`causcade.config`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from causcade.config_input import Positive, Section
+
+__all__ = ["LatentConfig"]
+
+
+class LatentConfig(Section):
+    """The latent-activity estimator: every gene regresses on the activities of the listed targets."""
+
+    num_rounds: Positive = Field(default=4, description="Rounds of activities and edges.")
+    first_sweeps: Positive = Field(default=25, description="Sweeps over all edges in the first round.")
+    sweeps: Positive = Field(default=15, description="Sweeps over all edges in each later round.")
+    nuisance_edges: bool = Field(
+        default=True, description="Also fit the pairs from listed targets that are not candidates; they take up other paths and are never reported."
+    )
+    activity: Literal["auto", "measured", "hidden"] = Field(
+        default="auto",
+        description="Activity of a listed target: its mRNA where that moves (auto), always its mRNA (measured), or never (hidden).",
+    )
+    known_kinds: list[Literal["drug", "knockout", "crispri", "crispra"]] = Field(
+        default=["knockout"],
+        description="Kinds of perturbation whose targets' mRNA says nothing of their activity: a knocked-out gene may be transcribed.",
+    )
+    prune_links: bool = Field(
+        default=True,
+        description="Drop a listed target of a drug that does not move while another one of that drug does: many drug tables list more than is hit.",
+    )
+    mediators: bool = Field(default=True, description="Weigh each edge against a path through a gene that no perturbation is listed to hit.")
+    block_genes: Positive = Field(default=512, description="Target genes that are fitted together; bounds the memory of a worker.")
+    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Blocks fitted at a time; 0: as many as the job has threads.")

@@ -1,0 +1,178 @@
+"""Edges into a block of target genes: one sweep of the coordinate ascent, and what the activities need to know of them.
+
+Axes: T target genes of the block, D perturbations, J listed genes (sources), F shared factors, Q components of the slab.
+
+Model of a target t, over the perturbations that are not listed to hit it: b_dt ~ N(sum_j W_tj a_dj + f_d c_t, s_dt^2 + tau_t^2), with W_tj = z_tj
+w_tj, z ~ Bernoulli(pi_j), w ~ sum_q omega_q N(0, sigma_q^2), c ~ N(0, 0.5^2). Activities have mean a_dj and variance v_dj: errors in variables.
+
+All arithmetic is float64. A target's numbers depend on no other target of the block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["SLAB_SD", "BlockData", "BlockSums", "Prior", "TargetBlock"]
+
+SLAB_SD = (0.05, 0.1, 0.2, 0.4, 0.8)
+SHARED_SD = 0.5
+START_TAU, MAX_TAU = 0.06, 1.0
+MIN_INFORMATION = 1e-12
+DRUGS_PER_CHUNK = 32
+
+
+class Prior(NamedTuple):
+    """What all blocks share: prior probability of an edge by source [J], and weights of the components of the slab [Q]."""
+
+    inclusion_J: Tensor
+    slab_Q: Tensor
+
+
+class BlockSums(NamedTuple):
+    """What a sweep gives back: expected number of edges by source [J], and of edges by component of the slab [Q]."""
+
+    edges_J: Tensor
+    slab_Q: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockData:
+    """Data of some target genes, float64 on one device.
+
+    Attributes
+    ----------
+    effect_TD, variance_TD, weight_TD
+        As in :class:`causcade.latent.problem.LatentProblem`, targets first.
+    strength_DF
+        Strength of the shared responses.
+    allowed_TJ
+        Whether there may be an edge; False for a gene and itself.
+    is_listed_T
+        Whether the target is a listed gene.
+    min_tau
+        Least unexplained standard deviation.
+    """
+
+    effect_TD: Tensor
+    variance_TD: Tensor
+    weight_TD: Tensor
+    strength_DF: Tensor
+    allowed_TJ: Tensor
+    is_listed_T: Tensor
+    min_tau: float
+
+
+class TargetBlock:
+    """State of the edges into some target genes.
+
+    Attributes
+    ----------
+    edge_TJ
+        Posterior mean of W.
+    inclusion_TJ, log_odds_TJ, slab_mean_TJ
+        Posterior probability of an edge, its logarithmic odds, and the mean of the weight if there is one.
+    tau2_T
+        Variance of what the model leaves unexplained.
+    loading_TF
+        Loadings of the shared responses.
+    """
+
+    STATE = ("edge_TJ", "inclusion_TJ", "log_odds_TJ", "slab_mean_TJ", "tau2_T", "loading_TF")
+
+    def __init__(self, data: BlockData) -> None:
+        self.data = data
+        zero_TJ = torch.zeros_like(data.allowed_TJ, dtype=torch.float64)
+        self.edge_TJ, self.inclusion_TJ, self.slab_mean_TJ = (zero_TJ.clone() for _ in range(3))
+        self.log_odds_TJ = zero_TJ - torch.inf
+        self.tau2_T = torch.full_like(data.effect_TD[:, 0], START_TAU**2)
+        self.loading_TF = torch.zeros_like(data.effect_TD[:, :1]).repeat(1, data.strength_DF.shape[1])
+        self._sd2_Q = torch.tensor(SLAB_SD, dtype=torch.float64, device=data.effect_TD.device).square()
+
+    def precision(self) -> Tensor:
+        """Weight of each effect in the regression, [T, D]."""
+        return torch.div(self.data.weight_TD, self.data.variance_TD + self.tau2_T[:, None])
+
+    def residual(self, activity_DJ: Tensor) -> Tensor:
+        """Return what the model leaves, [T, D]."""
+        fitted_TD = self.edge_TJ @ activity_DJ.T + self.loading_TF @ self.data.strength_DF.T
+        return torch.sub(self.data.effect_TD, fitted_TD)
+
+    def sweep(self, activity_DJ: Tensor, variance_DJ: Tensor, prior: Prior, *, renew_tau: bool) -> BlockSums:
+        """Renew the shared loadings, then every edge, source by source; then the unexplained variance.
+
+        Parameters
+        ----------
+        activity_DJ, variance_DJ
+            Posterior means and variances of the activities.
+        prior
+            Shared by all blocks.
+        renew_tau
+            Whether to renew the unexplained variance.
+        """
+        weight_TD = self.precision()
+        self._fit_loadings(activity_DJ, weight_TD)
+        weighted_TD = weight_TD * self.residual(activity_DJ)
+        own_TJ = weight_TD @ activity_DJ**2
+        information_TJ = (own_TJ + weight_TD @ variance_DJ).clamp_min(MIN_INFORMATION)
+        prior_odds_J, log_slab_Q = torch.logit(prior.inclusion_J), prior.slab_Q.log()
+        slab_Q = torch.zeros_like(prior.slab_Q)
+        for j in range(activity_DJ.shape[1]):
+            moment_T = weighted_TD @ activity_DJ[:, j] + own_TJ[:, j] * self.edge_TJ[:, j]
+            change_T, component_TQ = self._renew(j, information_TJ[:, j, None], moment_T[:, None], prior_odds_J[j], log_slab_Q)
+            weighted_TD.addcmul_(weight_TD, torch.outer(change_T, activity_DJ[:, j]), value=-1)
+            slab_Q += self.inclusion_TJ[:, j] @ component_TQ
+        if renew_tau:
+            self._renew_tau(activity_DJ)
+        return BlockSums(self.inclusion_TJ.sum(dim=0), slab_Q)
+
+    def _renew(self, j: int, information_T1: Tensor, moment_T1: Tensor, prior_odds: Tensor, log_slab_Q: Tensor) -> tuple[Tensor, Tensor]:
+        """Renew the edges of one source; the change of W [T], and the weights of the components given an edge [T, Q]."""
+        precision_TQ = information_T1 + 1 / self._sd2_Q
+        mean_TQ = moment_T1 / precision_TQ
+        evidence_TQ = log_slab_Q - 0.5 * torch.log1p(information_T1 * self._sd2_Q) + 0.5 * moment_T1 * mean_TQ
+        ratio_T1 = torch.logsumexp(evidence_TQ, dim=1, keepdim=True)
+        component_TQ = torch.exp(evidence_TQ - ratio_T1)
+        slab_mean_T = (component_TQ * mean_TQ).sum(dim=1)
+        allowed_T = self.data.allowed_TJ[:, j]
+        log_odds_T = torch.where(allowed_T, prior_odds + ratio_T1.squeeze(1), -torch.inf)
+        inclusion_T = torch.sigmoid(log_odds_T)
+        edge_T = inclusion_T * slab_mean_T
+        change_T = edge_T - self.edge_TJ[:, j]
+        self.edge_TJ[:, j], self.inclusion_TJ[:, j], self.log_odds_TJ[:, j] = edge_T, inclusion_T, log_odds_T
+        self.slab_mean_TJ[:, j] = torch.where(allowed_T, slab_mean_T, 0.0)
+        return change_T, component_TQ
+
+    def _fit_loadings(self, activity_DJ: Tensor, weight_TD: Tensor) -> None:
+        strength_DF = self.data.strength_DF
+        if strength_DF.shape[1] == 0:
+            return
+        left_TD = self.data.effect_TD - self.edge_TJ @ activity_DJ.T
+        normal_TFF = torch.einsum("td,df,dg->tfg", weight_TD, strength_DF, strength_DF)
+        normal_TFF += torch.eye(strength_DF.shape[1], dtype=torch.float64, device=strength_DF.device) / SHARED_SD**2
+        self.loading_TF = torch.linalg.solve(normal_TFF, (weight_TD * left_TD) @ strength_DF)
+
+    def _renew_tau(self, activity_DJ: Tensor) -> None:
+        weight_TD = self.data.weight_TD
+        excess_T = (weight_TD * (self.residual(activity_DJ) ** 2 - self.data.variance_TD)).sum(dim=1) / weight_TD.sum(dim=1).clamp_min(1)
+        self.tau2_T = (0.5 * self.tau2_T + 0.5 * excess_T).clamp(self.data.min_tau**2, MAX_TAU**2)
+
+    def footprint(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Collect what the targets that are no listed genes tell of the activities in some perturbations.
+
+        Returns
+        -------
+        precision_DJJ
+            Sum over targets of w_dt m_t m_t'.
+        moment_DJ
+            Sum over targets of w_dt m_t (b_dt - f_d c_t).
+        """
+        data = self.data
+        measured_Td = (data.weight_TD[:, start:stop] > 0) & ~data.is_listed_T[:, None]
+        weight_dT = (measured_Td / (data.variance_TD[:, start:stop] + self.tau2_T[:, None])).T
+        left_Td = data.effect_TD[:, start:stop] - self.loading_TF @ data.strength_DF[start:stop].T
+        precision_dJJ = self.edge_TJ.T @ (weight_dT[:, :, None] * self.edge_TJ)
+        return precision_dJJ, (weight_dT * left_Td.T) @ self.edge_TJ

@@ -1,0 +1,171 @@
+"""What a latent fit is made of, computed from the effects of perturbations alone; no curated edge enters.
+
+Axes: D perturbations, G genes, J listed genes (at least one perturbation is listed to hit them), F shared factors.
+
+A null or a bootstrap starts here, so that shared factors, seen targets and the typical effect are estimated anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from causcade.config_latent import LatentConfig
+from causcade.responses import DrugEffects, fit_shared_response
+from causcade.responses.shared import MIN_PERTURBATIONS
+
+__all__ = ["LatentProblem", "make_latent_problem"]
+
+logger = logging.getLogger("causcade")
+
+SEEN_Z = 3.0  # a listed target this many standard errors off in the listed direction: the perturbation acts on mRNA
+HIDDEN_Z = 2.5  # below it, in a perturbation without such a target, the target is taken to act through its activity only
+PRUNE_Z = 1.0  # below it, beside a target that is seen, a link is dropped if links are pruned
+MIN_LINKS = 5  # links from which a typical effect is estimated
+DEFAULT_EFFECT = 1.0
+UNMEASURED = 1e3  # error of what was not measured, relative to the largest
+DIRECT_SPREAD = 0.7  # standard deviation of a direct effect, as a share of the typical one
+MIN_TAU_SHARE = 0.3  # the least unexplained standard deviation, as a share of the median standard error
+
+Float64 = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentProblem:
+    """Data of one fit.
+
+    Attributes
+    ----------
+    effect_DG, variance_DG
+        Effects, and the squares of their standard errors; 0 and 1 where nothing was measured.
+    weight_DG
+        Multiplicity of the perturbation where the effect takes part in the regression of the gene; 0 at listed targets and where nothing was
+        measured.
+    strength_DF
+        Strength of the shared responses.
+    source_J
+        Places of the listed genes.
+    listed_DJ, sign_DJ
+        Links that are used, and their signs (0 where unknown).
+    seen_DJ
+        Whether the mRNA of the gene is an observation of its activity.
+    hidden_DG
+        Listed targets whose mRNA is not looked at.
+    typical_effect, direct_sd
+        Size of a typical direct effect, in x, and its spread between links.
+    min_tau
+        Least standard deviation of what the model leaves unexplained.
+    perturbations
+        Names.
+    """
+
+    effect_DG: Float64
+    variance_DG: Float64
+    weight_DG: Float64
+    strength_DF: Float64
+    source_J: IndexArray
+    listed_DJ: BoolArray
+    sign_DJ: Float64
+    seen_DJ: BoolArray
+    hidden_DG: BoolArray
+    typical_effect: float
+    direct_sd: float
+    min_tau: float
+    perturbations: list[str]
+
+    @property
+    def num_genes(self) -> int:
+        """Number of genes G."""
+        return int(self.effect_DG.shape[1])
+
+    @property
+    def column_G(self) -> IndexArray:
+        """Place of each gene among the listed ones; -1 where it is none."""
+        column_G = np.full(self.num_genes, -1)
+        column_G[self.source_J] = np.arange(len(self.source_J))
+        return column_G
+
+
+def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentProblem | None:
+    """Collect the data of a fit; None when no perturbation has a target on the gene axis.
+
+    Perturbations without a target take part too: what moves in them tells how genes follow each other.
+    """
+    error_DG = effects.se_DG.astype(np.float64)
+    measured_DG = np.isfinite(effects.effect_DG) & np.isfinite(error_DG) & (error_DG > 0)
+    effect_DG = np.where(measured_DG, effects.effect_DG, 0.0).astype(np.float64)
+    variance_DG = np.where(measured_DG, error_DG, 1.0) ** 2
+    sign_DG, z_DG = effects.sign_DG.astype(np.float64), np.where(measured_DG, effect_DG, 0.0) / np.sqrt(variance_DG)
+    used_DG = effects.is_target_DG
+    if settings.prune_links:
+        used_DG = _pruned(used_DG, sign_DG, z_DG, effects.table["kind"].eq("drug").to_numpy(bool))
+    if not used_DG.any():
+        return None
+    sign_DG = np.where(used_DG, sign_DG, 0.0)
+    signed_DG = used_DG & (sign_DG != 0)
+    weight_D = effects.table["weight"].to_numpy(np.float64)
+    typical = _typical_effect(sign_DG * effect_DG, signed_DG & (sign_DG * z_DG > SEEN_Z), weight_D)
+    known_D = effects.table["kind"].isin(settings.known_kinds).to_numpy(bool)
+    hidden_DG = _hidden(sign_DG * z_DG, signed_DG, used_DG, known_D, settings.activity)
+    source_J = np.flatnonzero(used_DG.any(axis=0))
+    logger.info(
+        "%d perturbations, %d listed targets of %d genes (%d act on activity only), typical effect %.2f",
+        len(effects.table), used_DG.sum(), len(source_J), hidden_DG.sum(), typical,
+    )  # fmt: skip
+    # A dropped link is a link no more, but what it does to its target stays out of the regression: it would stand out as an edge.
+    weight_DG = (measured_DG & ~effects.is_target_DG) * weight_D[:, None]
+    return LatentProblem(
+        effect_DG=effect_DG, variance_DG=variance_DG, weight_DG=weight_DG, strength_DF=_shared_strengths(effects, measured_DG),
+        source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
+        hidden_DG=hidden_DG, typical_effect=typical, direct_sd=DIRECT_SPREAD * typical,
+        min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
+    )  # fmt: skip
+
+
+def _shared_strengths(effects: DrugEffects, measured_DG: BoolArray) -> Float64:
+    """Strengths of the shared responses; only as many as the number of different target sets allows.
+
+    What a few targets do, hit again and again, is a response that many perturbations share; a factor would take it from the network.
+    """
+    if not measured_DG.all():
+        largest = float(effects.se_DG[measured_DG].max())
+        error_DG = np.where(measured_DG, effects.se_DG, UNMEASURED * largest).astype(np.float32)
+        effects = replace(effects, effect_DG=np.where(measured_DG, effects.effect_DG, 0).astype(np.float32), se_DG=error_DG)
+    listed_DG = effects.is_target_DG[effects.num_targets_D > 0]
+    num_different = len(np.unique(np.packbits(listed_DG, axis=1), axis=0)) + int((effects.num_targets_D == 0).sum())
+    return fit_shared_response(effects).strength_DF[:, : sum(num_different >= least for least in MIN_PERTURBATIONS)]
+
+
+def _pruned(is_target_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray) -> BoolArray:
+    """Links without those of known sign that do not move beside one that does; those of a genetic perturbation are certain and stay."""
+    moved_DG = sign_DG * z_DG
+    has_seen_D1 = (is_target_DG & (moved_DG > SEEN_Z)).any(axis=1, keepdims=True) & is_drug_D[:, None]
+    return np.asarray(is_target_DG & ~((sign_DG != 0) & (moved_DG < PRUNE_Z) & has_seen_D1), dtype=bool)
+
+
+def _typical_effect(signed_DG: Float64, clear_DG: BoolArray, weight_D: Float64) -> float:
+    """Median size of the clear direct effects; 1 where there are fewer than five."""
+    if clear_DG.sum() < MIN_LINKS:
+        return DEFAULT_EFFECT
+    times = np.broadcast_to(weight_D[:, None].astype(np.int64), clear_DG.shape)[clear_DG]
+    return float(np.median(np.repeat(signed_DG[clear_DG], times)))
+
+
+def _hidden(z_DG: Float64, signed_DG: BoolArray, used_DG: BoolArray, known_D: BoolArray, activity: str) -> BoolArray:
+    """Targets whose own mRNA is not looked at.
+
+    In `auto`, those of a perturbation none of whose targets moves: it acts on activity. The direction of a target without a known sign cannot be
+    judged, so it is not hidden. A perturbation of a known kind is hidden whatever moves.
+    """
+    known_DG = signed_DG & known_D[:, None]
+    if activity == "measured":
+        return known_DG
+    if activity == "hidden":
+        return signed_DG
+    is_clear_D1 = np.asarray((used_DG & (z_DG > SEEN_Z)).any(axis=1, keepdims=True))
+    return known_DG | (signed_DG & ~is_clear_D1 & (z_DG < HIDDEN_Z))

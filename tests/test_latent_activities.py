@@ -1,0 +1,53 @@
+import numpy as np
+import torch
+
+from causcade.latent.activities import ActivityData, first_activities, solve_activities
+
+
+def data_of(rng, num_drugs=5, num_listed=3):
+    tensor = lambda array: torch.as_tensor(np.asarray(array))  # noqa: E731
+    listed = rng.random((num_drugs, num_listed)) < 0.4
+    sign = np.where(listed, rng.choice([-1.0, 0.0, 1.0], listed.shape), 0.0)
+    return ActivityData(
+        tensor(rng.normal(0, 1, listed.shape)), tensor(rng.uniform(0.01, 0.1, listed.shape)), tensor(listed), tensor(sign),
+        tensor(rng.random(listed.shape) < 0.7), 0.8, 0.56,
+    )  # fmt: skip
+
+
+def test_first_activities():
+    tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
+    listed = torch.tensor([[True, True, False, False]])
+    seen = torch.tensor([[True, False, True, True]])
+    data = ActivityData(tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, 0.8, 0.5)
+    np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.98, 0.0]])
+
+
+def test_posterior_is_that_of_the_normal_model_written_out():
+    rng = np.random.default_rng(0)
+    data = data_of(rng)
+    edge = rng.normal(0, 0.3, (3, 3)) * (1 - np.eye(3))
+    tau2, shared = rng.uniform(0.01, 0.05, 3), rng.normal(0, 0.1, (5, 3))
+    lower = rng.normal(0, 1, (5, 3, 3))
+    footprint, moment = lower @ lower.transpose(0, 2, 1), rng.normal(0, 1, (5, 3))
+    mean, variance = solve_activities(data, slice(1, 4), *(torch.as_tensor(a) for a in (edge, tau2, shared[1:4], footprint[1:4], moment[1:4])))
+    for place, d in enumerate(range(1, 4)):
+        # a = (I - W)^-1 u: a prior of a, times measurements, times the footprint
+        mean_u = data.sign_DJ[d].numpy() * 0.8
+        var_u = np.where(data.listed_DJ[d], 0.56**2 + (data.sign_DJ[d].numpy() == 0) * 0.8**2, tau2)
+        inverse = np.linalg.inv(np.eye(3) - edge)
+        prior_precision = np.linalg.inv(inverse @ np.diag(var_u) @ inverse.T)
+        measured = data.seen_DJ[d].numpy() / data.variance_DJ[d].numpy()
+        precision = prior_precision + np.diag(measured) + footprint[d]
+        right = prior_precision @ inverse @ mean_u + measured * (data.effect_DJ[d].numpy() - shared[d]) + moment[d]
+        covariance = np.linalg.inv(precision)
+        np.testing.assert_allclose(mean[place], covariance @ right, rtol=1e-8)
+        np.testing.assert_allclose(variance[place], np.diag(covariance), rtol=1e-8)
+
+
+def test_a_hidden_target_without_a_footprint_keeps_its_prior():
+    tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
+    data = ActivityData(tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), 0.8, 0.5)
+    zero = torch.zeros(1, 1, dtype=torch.float64)
+    mean, variance = solve_activities(data, slice(0, 1), zero, tensor([0.01]), zero, zero[None], zero)
+    np.testing.assert_allclose(mean, [[-0.8]])
+    np.testing.assert_allclose(variance, [[0.25]])
