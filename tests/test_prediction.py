@@ -216,6 +216,11 @@ def test_names_that_are_not_known_are_answered_with_close_ones(fit):
     controls = controls_of(np.ones((3, 60)))
     with pytest.raises(InputError, match=r"expected a cell line with controls, found 'a549'. Did you mean A549\?"):
         predict(fit, [Dosed("drug01")], controls=controls, cell_line="a549")
+    with pytest.raises(InputError, match=r"found 'MCF-7'. There are A549, HepG2\."):
+        predict(fit, [Dosed("drug01")], controls=controls, cell_line="MCF-7")
+    salts = replace(fit, perturbations=["Trametinib (DMSO_TF solvate)", *fit.perturbations[1:]])
+    with pytest.raises(InputError, match=r"found 'trametinib'. Did you mean Trametinib \(DMSO_TF solvate\)\?"):
+        predict(salts, [Dosed("trametinib")])
 
 
 def test_what_cannot_be_asked_for_is_told(fit):
@@ -370,3 +375,16 @@ def test_baselines_of_other_genes_are_refused(run, fit, capsys, tmp_path, monkey
     status, _, err = command(capsys, "drug05", "--config", run)
     assert status == 2
     assert "expected baselines of the genes of the fit, found others" in err
+
+
+def test_setting_a_regulator_does_what_the_planted_network_does(fit):
+    """Planted at the level of pseudobulk, and every source is hit: the other genes move as they should."""
+    correlations = []
+    for source in np.flatnonzero((SCREEN.weight_GG != 0).any(axis=0)):
+        cut_GG, direct_G = SCREEN.weight_GG.copy(), np.zeros(len(fit.genes))
+        cut_GG[source], direct_G[source] = 0, -1.0
+        truth_G = np.linalg.solve(np.eye(len(fit.genes)) - cut_GG, direct_G)
+        found = by_gene(predict(fit, interventions=[Intervention(fit.genes[source], "shift", -1.0)])).loc[fit.genes, "change"].to_numpy()
+        others = np.arange(len(fit.genes)) != source
+        correlations.append(np.corrcoef(truth_G[others], found[others])[0, 1])
+    assert np.median(correlations) > 0.8

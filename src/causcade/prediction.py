@@ -45,6 +45,7 @@ NAMED_ACTIONS: dict[str, tuple[Action, float]] = {"knockout": ("knockout", 0.0),
 """With the share of the transcripts that is left, or their fold, where none is given."""
 MIN_EXPRESSION = 0.01  # counts per 10^4; below, a fold change means nothing, as in network/edges.parquet
 NUM_NEAR = 3
+NUM_SHOWN = 12  # so many names are all shown, where none is close
 SUFFIXES = (".parquet", ".tsv", ".csv")
 
 Float64 = npt.NDArray[np.float64]
@@ -86,7 +87,7 @@ class Controls:
         if cell_line is None:
             return np.asarray(self.mean_LG.mean(axis=0))
         if cell_line not in self.lines:
-            raise InputError(f"--line: expected a cell line with controls, found {cell_line!r}. {_near(cell_line, self.lines)}")
+            raise InputError(f"--line: expected a cell line with controls, found {cell_line!r}. {_near(cell_line, sorted(set(self.lines)))}")
         return np.asarray(self.mean_LG[[line == cell_line for line in self.lines]].mean(axis=0))
 
 
@@ -228,7 +229,9 @@ def _near(name: str, known: Sequence[str]) -> str:
     folded, wanted = {one.casefold(): one for one in known}, name.casefold()
     longer = [one for one in folded if wanted in one]  # a name without its salt, which is not close by letters
     near = [folded[one] for one in dict.fromkeys([*longer, *difflib.get_close_matches(wanted, list(folded), n=NUM_NEAR)])][:NUM_NEAR]
-    return f"Did you mean {' or '.join(near)}?" if near else f"None of the {len(known)} names is close to it."
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"There are {', '.join(known)}." if len(known) <= NUM_SHOWN else f"None of the {len(known)} names is close to it."
 
 
 def _position(name: str, known: Sequence[str], what: str) -> int:
@@ -280,7 +283,7 @@ def _tell_of_edges(gene: str, place: int, fit: CausalFit, messages: list[str]) -
     elif fit.operator[:, [place]].count_nonzero() == 0:
         messages.append(f"every edge that leaves {gene} has the weight 0, so that setting it predicts only itself")
     elif not (fit.direct_gene_S[fit.direct_is_target_S] == place).any():
-        messages.append(f"no perturbation of the fit hits {gene}: the weights of its edges rest on how it moves together with others")
+        messages.append(f"no perturbation of the fit hits {gene}: its edges rest on how it moves together with others, and are associations")
 
 
 def _fold_change(control_G: Float64, change_G: Float64) -> Float64:
