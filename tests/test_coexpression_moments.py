@@ -24,6 +24,7 @@ from causcade.coexpression import (
     read_moments,
     residual_correlation,
     shard_range,
+    sum_options,
     top_partners,
     write_moments,
 )
@@ -253,3 +254,11 @@ def test_no_plates_and_unknown_terms_are_errors(plates):
 def test_moments_are_of_the_type_that_is_documented(total):
     assert isinstance(total, Moments)
     assert total.sxx_upper.dtype == total.sxc_GK.dtype == total.scc_KK.dtype == np.float64
+
+
+def test_options_of_a_job_are_keywords_of_the_measurement(plates):
+    settings = {"backend": "cpu", "input.block_cells": 7, "coexpression.precision": "tf32", "covariates": {}}
+    options = sum_options(settings, 2)
+    assert options == {"block_cells": 7, "backend": "cpu", "threads": 2, "precision": "tf32"}
+    no_roles = pd.DataFrame({"gene_id": [], "role": []})
+    assert measure_moments(plates[0], pd.Index(["g001"]), [], no_roles, **options).num_cells == plates[0].num_cells

@@ -16,10 +16,7 @@ def main(job) -> None:
                 pd.Index(files.read_parquet(job.input.panel)["gene_id"]),
                 settings["covariates"]["terms"],
                 files.read_parquet(job.input.cell_cycle),
-                block_cells=settings["input.block_cells"],
-                backend=settings["backend"],
-                threads=job.threads,
-                precision=settings["coexpression.precision"],
+                **coexpression.sum_options(settings, job.threads),
             )
 
 

@@ -9,7 +9,7 @@
 from causcade.coexpression.correlation import Coexpression, residual_correlation, write_coexpression
 from causcade.coexpression.kernels import KERNEL_CELLS
 from causcade.coexpression.lines import coexpression_by_line, measure_moments_by_line
-from causcade.coexpression.moments import Moments, add_moments, measure_moments, read_moments, shard_range, write_moments
+from causcade.coexpression.moments import Moments, add_moments, measure_moments, read_moments, shard_range, sum_options, write_moments
 from causcade.coexpression.partners import top_partners
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "read_moments",
     "residual_correlation",
     "shard_range",
+    "sum_options",
     "top_partners",
     "write_coexpression",
     "write_moments",

@@ -8,10 +8,11 @@ Axes: G genes of the panel, K covariate columns, P = G (G + 1) / 2 packed pairs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ from causcade.errors import InputError
 from causcade.files import replacing
 from causcade.runtime import Progress
 
-__all__ = ["Moments", "add_moments", "measure_moments", "measure_rows", "read_moments", "shard_range", "write_moments"]
+__all__ = ["Moments", "add_moments", "measure_moments", "measure_rows", "read_moments", "shard_range", "sum_options", "write_moments"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,22 @@ def measure_rows(
         sums.add(block.sxc_KG, block.scc_KK, block.names)
         progress.advance(block.x_BG.shape[0])
     return sums.finish(kernel.finish(*sums.of(centre.names)), last - first, tuple(gene_ids))
+
+
+class SumOptions(TypedDict):
+    """Keywords of :func:`measure_moments` and :func:`causcade.coexpression.measure_moments_by_line`."""
+
+    block_cells: int
+    backend: Backend
+    threads: int
+    precision: Precision
+
+
+def sum_options(settings: Mapping[str, Any], threads: int) -> SumOptions:
+    """Keywords of a measurement from the settings of a job, by the names of the configuration."""
+    return SumOptions(
+        block_cells=settings["input.block_cells"], backend=settings["backend"], threads=threads, precision=settings["coexpression.precision"]
+    )
 
 
 def measure_moments(
