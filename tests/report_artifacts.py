@@ -167,6 +167,27 @@ class Maker:
             "s_score": self.rng.normal(size=num_cells), "g2m_score": self.rng.normal(size=num_cells),
         })  # fmt: skip
 
+    def model(self) -> None:
+        """A TX1 model of the run, and two plates that were embedded by it."""
+        from anndata import AnnData
+
+        for number, plate in enumerate(self.plates):
+            facts = {"source": "tx1", "model": "small", "mode": "exact", "num_parameters": 171_234, "num_vocabulary": 740}
+            facts |= {"covered": 0.987 - number / 10, "num_cells": 50, "num_empty": number}
+            files.write_anndata(self.folder / f"embedding/{plate}.zarr", AnnData(np.zeros((50, 64), "f4"), uns={"embedding": facts}))
+        rows = [{"step": s, "held_out_expression_mse": 90 + 100 / s, "held_out_product_mse": 99 + 100 / s} for s in (30, 60, 90)]
+        rows.insert(1, {"step": 40, "loss": 0.31})
+        files.write_text(self.folder / "pretraining/small/metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        records = [
+            {"embedding": name, "label": label, "accuracy": accuracy, "standard_error": 0.02, "chance": chance, "num_cells": 800}
+            for label, chance, own, other in (("cell_line", 1 / 3, 0.81, 0.97), ("treated", 0.5, 0.53, 0.54))
+            for name, accuracy in (("tx1", own), ("pca", other))
+        ]
+        files.write_json(self.folder / "pretraining/small/summary.json", {
+            "num_cells": 9_000, "num_held_out": 900, "steps": 90, "epoch": 1.5, "initial": None, "num_parameters": 171_234, "num_dimensions": 64,
+            "held_out_expression_mse": 91.1, "held_out_product_mse": 100.1, "gene_mean_mse": 94.2, "low_rank_mse": 90.3, "separability": records,
+        })  # fmt: skip
+
     def training(self) -> None:
         rows = [{"epoch": e, "train_mse": 0.2 + 1 / (e + 1), "held_out_mse": 0.22 + 1 / (e + 1), "constant_mse": 0.6} for e in range(30)]
         files.write_text(self.folder / "basal/metrics.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
@@ -377,7 +398,8 @@ class Maker:
                  "rows_read": 2000, "rows_kept": 1900, "lost": {"ambiguous_symbol": 60, "unknown_symbol": 40}, "ambiguous": ["MT1"]}  # fmt: skip
         files.write_json(self.folder / "resources/manifest.json", {"string": entry, "collectri": {**entry, "lost": {}}})
         files.write_json(self.folder / "manifest.json", {
-            "config": Config().model_dump(mode="json"), "versions": {"causcade": "0.1.0", "torch": "2.13.0"}, "commit": "dc84490",
+            "config": Config(embedding={"source": "tx1"}).model_dump(mode="json"),
+            "versions": {"causcade": "0.1.0", "torch": "2.13.0"}, "commit": "dc84490",
             "device": {"kind": "cpu", "name": "x86_64"}, "seeds": {"all": 0},
             "inputs": {"config/plates.tsv": {"bytes": 120, "sha256": "1" * 64}, "counts": {"num_files": 3, "bytes": 10}},
         })  # fmt: skip
@@ -398,6 +420,7 @@ def make_artifacts(
     maker.coexpression()
     maker.candidates()
     maker.embedding(num_cells)
+    maker.model()
     maker.training()
     maker.conditions()
     maker.network()

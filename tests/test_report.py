@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from report_artifacts import HOSTILE, make_artifacts, without_scores
 
 from causcade.config import Config, ReportConfig
 from causcade.errors import InputError
-from causcade.files import read_json, write_json
+from causcade.files import read_json, write_anndata, write_json
 from causcade.report import build_report, write_report
 from causcade.report.data import as_json, first_few, natural, rounded, thinned
 from causcade.report.page import SECTIONS, number, percent
@@ -453,6 +454,58 @@ def test_one_edge_and_one_gene_pair(copy: Path) -> None:
     data = Page(build_report(copy, ReportConfig(), run="demo")).data
     assert data["edges"]["effect"] == [None]
     assert data["edges"]["stability"] == [None]
+
+
+# ---- what cells are represented by
+
+
+def test_a_model_of_the_run_is_said_with_what_it_is_worth(page: Page) -> None:
+    words = page.text("embedding")
+    for part in [
+        "a model that this run trained itself, with 171 234 parameters, 64 dimensions and 740 genes. 100 cells are embedded (controls only",
+        "The model knows the genes of 88.7 % of the counts on plate2, the plate where it knows least",
+        "1 cell with none of its genes is left out.",
+        "It saw 9 000 cells in 90 steps (1.50 passes over them)",
+        "Its error (91.1 bins²) is below that of the mean of the gene (94.2);",
+        "it is not below that of the PCA of as many dimensions (90.3).",
+        "This is a small model",
+        "cell line 81 % ± 2 % 97 % ± 2 % 33.3 % 800 better than chance, worse than the PCA",
+        "treated or control 53 % ± 2 % 54 % ± 2 % 50 % 800 not clearly different from chance, not clearly different from the PCA",
+    ]:  # fmt: skip
+        assert part in words, part
+    curves = page.data["figures"]["pretraining"]
+    assert [(curve["x"], curve["y"][-1]) for curve in curves["series"]] == [([30, 60, 90], 91.11), ([30, 60, 90], 100.1)]
+    assert [mark["label"] for mark in curves["marks"]] == ["mean of the gene", "PCA of as many dimensions"]
+
+
+def test_other_sources_of_embeddings(copy: Path) -> None:
+    config = Config(embedding={"source": "tx1", "model": "tahoebio/Tahoe-x1:70m", "cells": "all"}).model_dump(mode="json")
+    words = Page(build_report(copy, ReportConfig(), run="demo", methods=config)).text("embedding")
+    assert "the model small, with 171 234 parameters" in words
+    assert "controls only" not in words
+    assert "How the model was trained" not in words
+    for plate in copy.glob("embedding/*.zarr"):
+        shutil.rmtree(plate)
+    for source, sentence in {
+        "pca": "the first 5 principal axes of the panel, over all plates together; 7 cells are projected",
+        "precomputed": "an embedding of 5 dimensions that was computed elsewhere; 7 cells of it are used",
+    }.items():
+        write_anndata(copy / "embedding/plate1.zarr", AnnData(np.zeros((7, 5), "f4"), uns={"embedding": {"source": source}}))
+        config = Config(embedding={"source": source}).model_dump(mode="json")
+        assert sentence in Page(build_report(copy, ReportConfig(), run="demo", methods=config)).text("embedding")
+
+
+def test_a_model_without_held_out_cells_is_not_judged(copy: Path) -> None:
+    folder = copy / "pretraining/small"
+    kept = {key: value for key, value in read_json(folder / "summary.json").items() if not key.endswith("mse") and key != "separability"}
+    write_json(folder / "summary.json", kept | {"num_held_out": 0, "initial": "tahoebio/Tahoe-x1:70m"})
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
+    page = Page(build_report(copy, ReportConfig(), run="demo"))
+    words = page.text("embedding")
+    assert "No cells were kept back, so nothing is known of what it learned." in words
+    assert "starting from tahoebio/Tahoe-x1:70m" in words
+    assert "This is a small model" not in words
+    assert "pretraining" not in page.data["figures"]
 
 
 # ---- what went in

@@ -1,4 +1,4 @@
-"""What went in: sections 2 to 5 (quality, panel, embedding map, candidate mask)."""
+"""What went in: sections 2, 3 and 5 (quality, panel, candidate mask)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pandas as pd
 
 from causcade.report import charts
 from causcade.report.coexpression import coexpression
-from causcade.report.data import Artifacts, codes, first_few, natural, rounded, thinned
+from causcade.report.data import Artifacts, first_few, natural
 
-__all__ = ["embedding", "mask", "panel", "quality"]
+__all__ = ["mask", "panel", "quality"]
 
-MAX_MAP_CELLS = 15_000
 QUALITY_METRICS = {
     "total_counts": ("Counts per cell", "counts per cell (log scale)", True),
     "num_genes": ("Genes per cell", "detected genes per cell (log scale)", True),
@@ -130,27 +129,6 @@ def _sources(found: dict[str, Any]) -> dict[str, Any] | None:
         for name, count in by_source.items()
     ]
     return {"rows": rows, "columns": [SHORT_SOURCES.get(name, name) for name in by_source]}
-
-
-def embedding(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | None:
-    """Take a sample of cells of the map, with every column that can colour it."""
-    cells = artifacts.table("embedding/map.parquet", ["x", "y", "cell_line", "plate", "is_control", "log_counts", "s_score", "g2m_score"])
-    if cells is None or not len(cells):
-        return None
-    num_sampled = len(cells)
-    cells = cells.iloc[thinned(num_sampled, MAX_MAP_CELLS)]
-    control = cells["is_control"].map({True: "control", False: "treated"})
-    data["map"] = {
-        "x": rounded(cells["x"]),
-        "y": rounded(cells["y"]),
-        "groups": {"cell line": codes(cells["cell_line"]), "plate": codes(cells["plate"]), "control": codes(control)},
-        "values": {
-            "log counts": rounded(cells["log_counts"], 3),
-            "S score": rounded(cells["s_score"], 3),
-            "G2M score": rounded(cells["g2m_score"], 3),
-        },
-    }
-    return {"num_cells": len(cells), "num_sampled": num_sampled}
 
 
 def mask(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any] | None:

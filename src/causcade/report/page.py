@@ -14,7 +14,7 @@ import pandas as pd
 from causcade import files
 from causcade.config import ReportConfig
 from causcade.errors import InputError
-from causcade.report import evaluation, network, overview, perturbations, provenance, summary, training
+from causcade.report import embedding, evaluation, network, overview, perturbations, provenance, summary, training
 from causcade.report.artifact_list import artifact_rows
 from causcade.report.data import Artifacts, as_json
 
@@ -24,7 +24,7 @@ PAGE_NAME = "report/index.html"
 PANEL_COLUMNS = ["gene_id", "gene", "is_tf", "is_rbp", "is_hallmark", "is_drug_target"]
 SCRIPTS = ("base.js", "charts.js", "scatter.js", "tables.js", "network.js", "evaluation.js", "perturbations.js", "main.js")
 SECTIONS = [
-    ("summary", "Summary"), ("quality", "Quality"), ("panel", "Genes and coexpression"), ("embedding", "Map of cells"),
+    ("summary", "Summary"), ("quality", "Quality"), ("panel", "Genes and coexpression"), ("embedding", "Representation of cells"),
     ("mask", "Candidate edges"), ("training", "Training"), ("network", "Network"), ("evaluation", "Evaluation"),
     ("perturbations", "Perturbations"), ("methods", "Methods"), ("provenance", "Resources and versions"), ("artifacts", "Files"),
 ]  # fmt: skip
@@ -94,7 +94,7 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
         "summary": summary.summary(artifacts, edges, len(panel)),
         "quality": overview.quality(artifacts, figures),
         "panel": overview.panel(artifacts, panel, figures),
-        "embedding": overview.embedding(artifacts, data),
+        "embedding": embedding.embedding(artifacts, data, figures, config),
         "mask": overview.mask(artifacts, figures),
         "training": training.training(artifacts, figures, dict(config)),
         "evaluation": evaluation.evaluation(artifacts, data),
