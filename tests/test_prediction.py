@@ -283,6 +283,14 @@ def test_interventions_that_are_none(text):
         parse_intervention(text)
 
 
+def test_a_fit_without_perturbations_predicts_genes_that_are_set():
+    bare = empty_fit(list("ABC"), np.array([1]), np.array([0]), 3)
+    with pytest.raises(InputError, match=r"expected a perturbation of the fit .*, found 'drug'. It has none"):
+        predict(bare, [Dosed("drug")])
+    found = predict(bare, interventions=[Intervention("A", "shift", 1.0)])
+    assert found.table["change"].tolist() == [1.0, 0.0, 0.0]
+
+
 def test_a_fit_that_learnt_nothing_says_so():
     nothing = replace(chain([("A", "B", 0.5)]), direct_S=np.zeros(1, np.float32), loading_FG=np.zeros((1, 5), np.float32))
     found = predict(nothing, [Dosed("hit")])

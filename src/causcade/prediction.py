@@ -231,6 +231,8 @@ def _near(name: str, known: Sequence[str]) -> str:
     near = [folded[one] for one in dict.fromkeys([*longer, *difflib.get_close_matches(wanted, list(folded), n=NUM_NEAR)])][:NUM_NEAR]
     if near:
         return f"Did you mean {' or '.join(near)}?"
+    if not known:
+        return "It has none."
     return f"There are {', '.join(known)}." if len(known) <= NUM_SHOWN else f"None of the {len(known)} names is close to it."
 
 
