@@ -39,6 +39,9 @@ rule report:
             else []
         ),
         mask=rules.mask.output.summary,
+        pretraining=(
+            [rules.pretraining.output.summary] if CONFIG.embedding.trains else []
+        ),
         map=rules.embedding_map.output.map,
         basal=(
             [rules.basal.output.metrics]

@@ -1,12 +1,14 @@
 """Train TX1 on the cells of the run, in one process or by torchrun. The method is in causcade.pretraining."""
 
-from causcade import files, pretraining, runtime, training_job
+from causcade import files, runtime, training_job
 from causcade.cells import CellStore
 from causcade.config import PretrainingConfig
 
 
 def main() -> None:
-    job = training_job.read_arguments()
+    job = training_job.read_arguments()  # the process may be torchrun from here on: what takes long to load comes after
+    from causcade import pretraining
+
     with runtime.job_log(job.log, threads=job.threads):
         stores = [CellStore(path) for path in files.read_json(job.roll).values()]
         how = PretrainingConfig(**job.settings["pretraining"])

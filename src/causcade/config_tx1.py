@@ -33,7 +33,7 @@ class EmbeddingConfig(Section):
     """The cell representation that the basal decoder starts from."""
 
     source: Literal["tx1", "pca", "precomputed"] = Field(
-        default="pca", description="tx1 (a Tahoe-x1 transformer), pca, or precomputed (an obsm key of the input, or files of your own)."
+        default="tx1", description="tx1 (a Tahoe-x1 transformer), pca, or precomputed (an obsm key of the input, or files of your own)."
     )
     cells: Literal["controls", "all"] = Field(
         default="controls", description="Which cells to embed; controls suffice for `basal.baseline: matched_control`."

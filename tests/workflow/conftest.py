@@ -27,7 +27,8 @@ plates: plates.tsv
 input: {{tables: [{{path: "data/{{plate}}_wells.tsv", of: sample}}]}}
 quality: {{mad: null}}
 panel: {{min_cells: 5}}
-embedding: {{dimensions: 4}}
+pretraining: {{d_model: 16, num_layers: 1, num_heads: 2, steps: 6, batch_cells: 8, cells: controls}}
+embedding: {{source: tx1}}
 basal: {{hidden: 8, max_epochs: 3}}
 conditions: {{min_cells: 2}}
 causal: {{num_steps: 20, edge_nulls: 1, label_nulls: 1, bootstraps: 1, drug_folds: 2}}

@@ -1,4 +1,4 @@
-"""What a change reruns: exactly what depends on it, with the panel and the basal decoder pinned."""
+"""What a change reruns: exactly what depends on it, with the panel, the model of the embedding and the basal decoder pinned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workflow.conftest import SIMULATION, write_plates
 pytestmark = pytest.mark.workflow
 
 NUM_FITS = 2 + 1 + 1 + 1 + 2
-# Everything that follows from the cells of one plate, once the panel and the basal decoder stand.
+# Everything that follows from the cells of one plate, once the panel, the model and the basal decoder stand.
 ONE_PLATE = {
     **dict.fromkeys(
         ["check_plate", "check", "check_settings", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask"], 1
@@ -128,16 +128,59 @@ def test_a_changed_setting_is_seen_beside_an_added_plate(finished, changing):
     path.write_text(path.read_text().replace("quality: {mad: null}", "quality: {mad: null, min_counts: 201}"))
     jobs = finished.jobs()
     assert jobs["quality"] == jobs["conditions"] == jobs["coexpression_moments"] == 3
-    assert not {"panel", "basal", "embedding_basis"} & set(jobs)
+    assert not {"panel", "basal", "pretraining", "pretraining_roll"} & set(jobs)
 
 
 def test_the_pinned_panel_is_renewed_on_request(finished, changing):
     changing("plates.tsv")
     write_plates(finished, ["plate1", "plate2", "plate3"])
     jobs = finished.jobs("--forcerun", "panel")
-    assert {"panel_consensus", "panel", "embedding_basis", "basal_roll", "basal"} <= set(jobs)
+    assert {"panel_consensus", "panel", "basal_roll", "basal"} <= set(jobs)
     assert jobs["panel_votes"] == 1
     assert jobs["coexpression_moments"] == 3
+    assert "pretraining" not in jobs  # a model is dear, and knows all genes
+
+
+def test_the_pinned_model_is_renewed_on_request(finished, changing):
+    changing("plates.tsv")
+    write_plates(finished, ["plate1", "plate2", "plate3"])
+    jobs = finished.jobs("--forcerun", "pretraining")
+    assert jobs["pretraining"] == jobs["pretraining_roll"] == jobs["basal"] == jobs["basal_roll"] == 1
+    assert jobs["embedding"] == jobs["basal_baseline"] == 3
+    assert not {"panel", "panel_votes"} & set(jobs)
+
+
+def test_a_setting_of_the_model_trains_it_anew_and_embeds_with_it(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("pretraining: {d_model: 16", "pretraining: {d_model: 8"))
+    jobs = finished.jobs()
+    assert jobs["pretraining"] == jobs["basal"] == 1
+    assert jobs["embedding"] == jobs["basal_baseline"] == 2
+    assert not {"panel", "quality", "coexpression_moments"} & set(jobs)
+
+
+def test_settings_for_speed_alone_compute_nothing_again(finished, changing):
+    path = changing("screen.yaml")
+    text = path.read_text().replace("embedding: {source: tx1", "embedding: {source: tx1, batch_tokens: 500, shard_cells: 50, workers: 2")
+    path.write_text(text.replace("pretraining: {d_model: 16", "pretraining: {processes: 2, checkpoint_every: 3, d_model: 16"))
+    assert finished.jobs() == {"manifest": 1, "report": 1}
+
+
+def test_another_source_of_embeddings_is_embedded_alone(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("embedding: {source: tx1", "embedding: {source: pca"))
+    jobs = finished.jobs()
+    assert jobs["embedding_roll"] == jobs["embedding_basis"] == jobs["basal"] == 1
+    assert jobs["embedding"] == 2
+    assert not {"pretraining", "panel", "quality", "coexpression"} & set(jobs)
+
+
+def test_a_model_may_be_trained_that_the_run_does_not_use(finished, changing):
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("embedding: {source: tx1", "embedding: {source: pca"))
+    assert finished.jobs("--nolock", "pretraining") == {}
+    path.write_text(path.read_text().replace("pretraining: {d_model: 16", "pretraining: {name: other, d_model: 8"))
+    assert finished.jobs("--nolock", "pretraining") == {"pretraining_roll": 1, "pretraining": 1}
 
 
 @pytest.mark.parametrize(("setting", "voting"), [("num_genes: 100", 0), ("flavor: cell_ranger", 2)])
@@ -158,7 +201,7 @@ def test_a_setting_of_the_basal_decoder_renews_it_and_not_the_panel(finished, ch
     jobs = finished.jobs()
     assert jobs["basal"] == jobs["basal_roll"] == 1
     assert jobs["basal_baseline"] == 3
-    assert not {"panel", "embedding_basis", "panel_votes"} & set(jobs)
+    assert not {"panel", "pretraining", "panel_votes"} & set(jobs)
 
 
 @pytest.mark.parametrize(
