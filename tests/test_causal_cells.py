@@ -132,12 +132,13 @@ def test_cells_without_stores_and_stores_without_a_plate_are_told(screen):
 
 @pytest.mark.slow
 def test_cells_reach_the_optimum_of_conditions(screen):
-    """The optimum is that of the literal loss over cells; batches only add noise, which the falling rate takes out."""
-    settings = SETTINGS.model_copy(update={"num_steps": 6000, "batch_cells": 512, "nuisance_edges": False, "learning_rate": 0.01})
+    """Only regulators that a perturbation hits: what the data do not determine has no optimum to reach."""
+    edges = screen.edges[screen.edges["regulator"].isin(screen.genes[:8])].reset_index(drop=True)
+    settings = SETTINGS.model_copy(update={"num_steps": 2000, "batch_cells": 256, "nuisance_edges": False})
     of_cells, of_conditions = (
-        run_fit("noprior", screen.files, screen.edges, settings.model_copy(update={"training": kind}), seed=0, cells=screen.stores)
+        run_fit("noprior", screen.files, edges, settings.model_copy(update={"training": kind}), seed=0, cells=screen.stores)
         for kind in ("cells", "conditions")
     )
     difference = np.linalg.norm(of_cells.weight_C - of_conditions.weight_C) / np.linalg.norm(of_conditions.weight_C)
-    assert np.abs(of_conditions.weight_C).max() > 0.1
+    assert np.abs(of_conditions.weight_C).max() > 0.3
     assert difference < 1e-3
