@@ -110,7 +110,7 @@ def cost_in_words(config: Config, num_cells: int, num_genes: float, num_controls
     each = cell_flops(shape, num_genes, config.embedding.max_length)
 
     def price(number: int, words: str) -> str:
-        time = "" if rate is None else f", {number * each / rate / HOUR_S:,.2g} hours at {rate / 1e12:,.4g} TFLOP/s"
+        time = "" if rate is None else f", {number * each / rate / HOUR_S:,.3g} hours at {rate / 1e12:,.4g} TFLOP/s"
         return f"{words}: {_written(number * each)}{time}"
 
     asked = " (asked for)"
