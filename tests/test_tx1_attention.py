@@ -112,3 +112,24 @@ def test_pads_before_real_positions():
 def test_impossible_lengths(lengths, least, message):
     with pytest.raises(InputError, match=message):
         lay_out(tiny_batch([3, 5])._replace(lengths=lengths), least=least)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("lengths", [[500, 37, 1024, 500, 2], [64, 64, 64]])
+@pytest.mark.parametrize("head_size", [64, 128])
+@pytest.mark.parametrize("only_first", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_on_a_gpu_outputs_and_gradients_are_those_of_a_cpu(lengths, head_size, only_first, dtype):
+    batch, results = tiny_batch(lengths), []
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(3, sum(lengths), 4, head_size, generator=generator).to(dtype)
+    for device in ("cpu", "cuda"):
+        layout = lay_out(batch.to(device))
+        leaf = (parts.to(device) if device == "cuda" else parts.double()).requires_grad_()
+        q, k, v = leaf
+        out = attend(q[layout.first_B] if only_first else q, k, v, layout)
+        out.square().sum().backward()
+        results.append((out.detach().cpu().double(), leaf.grad.cpu().double()))
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-4
+    for cpu, gpu in zip(*results, strict=True):
+        assert (cpu - gpu).abs().max() < tolerance * cpu.abs().max()

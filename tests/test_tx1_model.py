@@ -375,3 +375,36 @@ def test_what_does_not_fit():
         tiny_model()(tiny_batch([4]), decode=True, only_cells=True)
     with pytest.raises(InputError, match="found 0"):
         Tx1(replace(TINY, vocab_size=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["70m", "3b"])
+def test_pads_and_other_cells_change_nothing_at_published_widths(name):
+    shape = replace(PRESETS[name], vocab_size=2000, num_layers=PRESETS[name].num_layers if name == "70m" else 4)
+    model = Tx1(shape, seed=0).eval()
+    batch = tiny_batch([40, 300, 700, 300], shape=shape, width=800)
+    with torch.no_grad():
+        whole = functional.normalize(model(batch, only_cells=True).cell_BD, dim=1)
+        for cell in range(4):
+            alone = model(type(batch)(*[None if part is None else part[cell : cell + 1] for part in batch[:5]])).cell_BD
+            torch.testing.assert_close(functional.normalize(alone, dim=1)[0], whole[cell], atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("name", ["70m", "3b"])
+def test_on_a_gpu_in_bfloat16(name, is_compiled):
+    shape = replace(PRESETS[name], vocab_size=2000, num_layers=2, expression_dropout=0.0)
+    model = Tx1(shape, seed=0).eval()
+    for lengths in ([40, 300, 700, 300], [256, 256]):
+        batch = tiny_batch(lengths, shape=shape, masked=0.5, width=800)
+        plain = train_once(Tx1(shape, seed=0), batch)
+        model.cuda().zero_grad()
+        if is_compiled:
+            model.compile_layers()
+        with torch.autocast("cuda", torch.bfloat16):
+            fast = train_once(model, batch.to("cuda"))
+        for parameter, gradient in plain.items():
+            # Weights behind an empty table of drugs have no gradient.
+            if gradient.any():
+                assert functional.cosine_similarity(gradient.flatten(), fast[parameter].cpu().float().flatten(), dim=0) > 0.99, parameter
