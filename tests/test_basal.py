@@ -228,6 +228,24 @@ def test_no_control_cells_is_an_error(plate):
         collect([(store, treated)])
 
 
+def test_nan_in_the_embedding_of_a_control_cell_is_told(plate, fitted):
+    store, embedding = plate
+    broken = embedding.copy()
+    first = int(np.flatnonzero(broken.obs["is_control"].to_numpy())[3])
+    broken.X[first, 1] = np.nan
+    message = (
+        rf"embedding of plate p1: expected finite values, found NaN or infinity in 1 of \d+ control cells \(the first: {broken.obs_names[first]}\)"
+    )
+    with pytest.raises(InputError, match=message):
+        collect([(store, broken)])
+    with pytest.raises(InputError, match=message):
+        baseline(store, broken, fitted.decoder, panel_of(GENES), block_cells=9)
+    assert np.isfinite(baseline(store, broken, None, panel_of(GENES), block_cells=9).X).all(), "the plain mean needs no embedding"
+    treated = embedding.copy()
+    treated.X[~treated.obs["is_control"].to_numpy()] = np.nan
+    np.testing.assert_array_equal(collect([(store, treated)]).z_ND, collect([plate]).z_ND)
+
+
 def test_an_untrained_decoder_predicts_its_bias():
     decoder = BasalDecoder(3, 4, 2)
     assert torch.equal(decoder(torch.randn(5, 3)), decoder.linear.bias.expand(5, 2))

@@ -114,6 +114,44 @@ def test_one_perturbation(responses):
     assert fit.strength_DF.shape == (1, 0)
 
 
+def test_conditions_of_two_cells_give_a_finite_fit_of_larger_errors(responses):
+    few = [plate.copy() for plate in SCREEN.conditions]
+    rng = np.random.default_rng(0)
+    for plate in few:
+        treated = ~plate.obs["is_control"].to_numpy(bool)
+        plate.obs["n_cells"] = np.where(treated, 2, plate.obs["n_cells"])
+        plate.layers["mean"] = plate.layers["mean"] + treated[:, None] * rng.normal(0, 0.27, plate.shape)
+        plate.layers["var"] = plate.layers["var"] * rng.chisquare(1, plate.shape)
+    sparse = build_responses(few, SCREEN.baselines, SCREEN.targets)
+    fit = fit_causal(sparse, SCREEN.edges, SETTINGS.model_copy(update={"prior_strength": 0.0}), seed=0)
+    assert np.isfinite(fit.score_C).all()
+    assert np.median(aggregate(sparse).se_DG) > 2 * np.median(aggregate(responses).se_DG)
+    assert auroc(fit) > 0.8
+
+
+def test_a_line_without_any_control_is_left_out_of_a_fit_with_a_warning(caplog):
+    lone = [baseline[baseline.obs["cell_line"].to_numpy() == "HepG2"].copy() for baseline in SCREEN.baselines]
+    with caplog.at_level(logging.WARNING, logger="causcade"):
+        fit = fit_causal(build_responses(SCREEN.conditions, lone, SCREEN.targets), SCREEN.edges, SETTINGS, seed=0)
+    assert "cell line A549 has no control cells on any plate; 90 conditions dropped" in caplog.text
+    assert auroc(fit) > 0.8
+
+
+def test_one_control_cell_for_each_line_gives_a_finite_fit():
+    lone = [baseline.copy() for baseline in SCREEN.baselines]
+    for baseline in lone:
+        baseline.obs["n_cells"], baseline.layers["var"] = 1, np.zeros(baseline.shape)
+    assert np.isfinite(fit_causal(build_responses(SCREEN.conditions, lone, SCREEN.targets), SCREEN.edges, SETTINGS, seed=0).score_C).all()
+
+
+def test_off_target_mass_stays_small_with_support_on_the_neighbourhood(responses):
+    fit = fit_causal(responses, SCREEN.edges, SETTINGS.model_copy(update={"support": "neighbourhood", "prior_strength": 0.0}), seed=0)
+    on, off = (np.abs(fit.direct_S[mask]).sum() for mask in (fit.direct_is_target_S, ~fit.direct_is_target_S))
+    assert off / on == pytest.approx(fit.metrics[-1]["off_target_mass"], rel=1e-4)
+    assert 0 < off / on < 0.2
+    assert auroc(fit) > 0.85
+
+
 def test_no_edges_is_an_error(responses):
     with pytest.raises(InputError, match="expected at least one, found none"):
         fit_causal(responses, SCREEN.edges.iloc[:0], SETTINGS, seed=0)

@@ -93,7 +93,7 @@ def collect_controls(
     Raises
     ------
     InputError
-        If there is no control cell.
+        If there is no control cell, or an embedding is not finite.
     """
     control = [np.flatnonzero(embedding.obs["is_control"].to_numpy()) for _, embedding in plates]
     total = sum(map(len, control))
@@ -112,11 +112,23 @@ def collect_controls(
     for (store, embedding), positions, taken in zip(plates, control, of_plate, strict=True):
         chosen = positions[taken]
         obs = embedding.obs.iloc[chosen]
-        z_parts.append(np.asarray(embedding.X, dtype=np.float32)[chosen])
+        z_parts.append(_finite(np.asarray(embedding.X, dtype=np.float32)[chosen], obs))
         x_parts.extend(block for _, block in store.iter_sparse_expression(gene_ids, block_cells, obs["row"].to_numpy()))
         # Wells of two plates may share a name.
         wells.append((obs["plate"].astype(str) + "|" + obs["well"].astype(str)).to_numpy(dtype=str))
     return ControlCells(z_ND=np.concatenate(z_parts), x_NG=sp.vstack(x_parts, format="csr"), well_N=np.concatenate(wells))
+
+
+def _finite(z_ND: np.ndarray, obs: pd.DataFrame) -> np.ndarray:
+    """Embeddings of control cells, if all their values are finite."""
+    bad = np.flatnonzero(~np.isfinite(z_ND).all(axis=1))
+    if len(bad):
+        plate = obs["plate"].iloc[bad[0]]
+        raise InputError(
+            f"embedding of plate {plate}: expected finite values, found NaN or infinity in {len(bad)} of {len(z_ND)} control cells "
+            f"(the first: {obs.index[bad[0]]}). Embed these cells again, or leave them out of the counts."
+        )
+    return z_ND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +332,8 @@ def baseline(store: CellStore, embedding: anndata.AnnData, decoder: BasalDecoder
     controls = embedding.obs[embedding.obs["is_control"].to_numpy()]
     lines, code_N = np.unique(controls["cell_line"].to_numpy(dtype=str), return_inverse=True)
     z_ND = np.asarray(embedding.X, dtype=np.float32)[embedding.obs["is_control"].to_numpy()]
+    if decoder is not None:
+        _finite(z_ND, controls)
     n_L1 = np.bincount(code_N, minlength=len(lines)).astype(np.float64)[:, None]
     sum_LG, square_LG, predicted_LG = (np.zeros((len(lines), len(gene_ids))) for _ in range(3))
     done = 0
