@@ -331,6 +331,9 @@ def test_compiled_layers(name):
             batch = tiny_batch(lengths, masked=0.5)
             torch.testing.assert_close(model(batch).cell_BD, plain(batch).cell_BD, atol=1e-6, rtol=0)
     assert list(model.state_dict()) == list(plain.state_dict())
+    compiled = model.layers[0]._compiled_call_impl
+    model.compile_layers()
+    assert model.layers[0]._compiled_call_impl is compiled
 
 
 @pytest.mark.parametrize("how", ["weights", "autocast"])

@@ -294,10 +294,11 @@ class Tx1(nn.Module):
     def compile_layers(self, *, backend: str = "inductor") -> None:
         """Compile each layer in place, for any number of tokens. Names of parameters stay.
 
-        Batches of equally long cells and of mixed lengths are two variants; both are compiled once.
+        Batches of equally long cells and of mixed lengths are two variants; both are compiled once. Layers that are compiled stay so.
         """
         for layer in self.layers:
-            layer.compile(dynamic=True, backend=backend)
+            if layer._compiled_call_impl is None:
+                layer.compile(dynamic=True, backend=backend)
 
     def forward(self, batch: TokenBatch, *, decode: bool = False, only_cells: bool = False) -> Tx1Output:
         """Run the model.
