@@ -29,7 +29,7 @@ from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.sources import Cells, Source, join_cells
 from causcade.tx1.tokens import CLS_ID, collate
 
-__all__ = ["Collation", "Micro", "Order", "StepBatch", "TrainingStream", "cut_batch", "prefetched"]
+__all__ = ["Collation", "Micro", "Order", "StepBatch", "TrainingStream", "cut_batch", "empty_micro", "prefetched"]
 
 LANES = 8
 WINDOW_BLOCKS = 8
@@ -145,6 +145,15 @@ def _parts(order: np.ndarray, length_B: np.ndarray, collation: Collation) -> Ite
             yield order[start:place]
             start, longest = place, int(length_B[cell])
     yield order[start:]
+
+
+def empty_micro(*, has_drugs: bool) -> Micro:
+    """Make a cell without genes: it takes part in what processes exchange in a pass, and has no error."""
+    num = 2 if has_drugs else 1
+    real_BL = torch.ones((1, num), dtype=torch.bool)
+    drug_B = torch.zeros(1, dtype=torch.int64) if has_drugs else None
+    batch = TokenBatch(torch.ones((1, num), dtype=torch.int64), torch.zeros((1, num)), real_BL, ~real_BL, drug_B, (num,))
+    return Micro(batch, torch.zeros((1, num)), 0)
 
 
 class Order:

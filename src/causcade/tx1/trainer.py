@@ -22,14 +22,13 @@ import torch
 from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.stopping import Stopped, stop_requests
-from causcade.tx1.batch import TokenBatch
 from causcade.tx1.model import Tx1
 from causcade.tx1.objective import Mode, loss_factor, scale_targets, squared_errors
 from causcade.tx1.optimiser import DecoupledAdamW, Schedule, rate_factor
 from causcade.tx1.parallel import Group
 from causcade.tx1.seeds import name_key
 from causcade.tx1.shape import forward_flops
-from causcade.tx1.stream import Micro, StepBatch, TrainingStream, prefetched
+from causcade.tx1.stream import Micro, StepBatch, TrainingStream, empty_micro, prefetched
 from causcade.tx1.training_log import TrainingLog, peak_flops
 from causcade.tx1.training_state import read_state, write_state
 
@@ -245,7 +244,7 @@ class _Trainer:
     def _pass(self, micro: Micro | None, total: int, num_micro: int) -> None:
         """Forward and backward pass of a micro-batch, or of an empty one that changes nothing."""
         settings, device = self.settings, self.group.device
-        micro = micro or _empty_micro(self.model)
+        micro = micro or empty_micro(has_drugs=self.model.shape.drugs is not None)
         if device.type == "cuda":
             micro = Micro(micro.batch.pin_memory(), micro.target_BL.pin_memory(), micro.num_masked)
         batch, target_BL = micro.batch.to(device), micro.target_BL.to(device, non_blocking=True)
@@ -312,12 +311,3 @@ class _Trainer:
         record["seconds_left"] = (settings.steps - self.step) * seconds / steps_done
         self.window = _Window(self.group.device)
         return record
-
-
-def _empty_micro(model: Tx1) -> Micro:
-    """Make a cell without genes: it takes part in the exchange between processes and has no error."""
-    num = 1 if model.shape.drugs is None else 2
-    real_BL = torch.ones((1, num), dtype=torch.bool)
-    drug_B = None if model.shape.drugs is None else torch.zeros(1, dtype=torch.int64)
-    batch = TokenBatch(torch.ones((1, num), dtype=torch.int64), torch.zeros((1, num)), real_BL, ~real_BL, drug_B, (num,))
-    return Micro(batch, torch.zeros((1, num)), 0)

@@ -15,7 +15,7 @@ from causcade.tx1.parallel import Group
 from causcade.tx1.seeds import hashed
 from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.sources import Cells, Source, join_cells
-from causcade.tx1.stream import Collation, Micro, TrainingStream, cut_batch
+from causcade.tx1.stream import Collation, Micro, TrainingStream, cut_batch, empty_micro
 from causcade.tx1.trainer import Precision, precision_context
 
 __all__ = ["Validation", "baseline_errors", "sample_cells"]
@@ -60,7 +60,7 @@ class Validation:
         sums = torch.zeros(2, dtype=torch.float64, device=group.device)
         num = 0
         with torch.no_grad():
-            for micro in self._own():
+            for micro in self._own(model):
                 batch, target_BL = micro.batch.to(group.device), micro.target_BL.to(group.device)
                 if model.shape.standard_scale_outputs:
                     target_BL = scale_targets(target_BL, self._num_bins)
@@ -75,11 +75,10 @@ class Validation:
             "held_out_expression_mse": expression * scale / max(total, 1), "held_out_product_mse": product * scale / max(total, 1)
         }  # fmt: skip
 
-    def _own(self) -> list[Micro]:
-        """Micro-batches of this process; with parameters spread over processes all go through all, as each pass gathers them."""
-        if self._group.is_sharded:
-            return self.micros if self._group.is_first else [micro._replace(num_masked=0) for micro in self.micros]
-        return self.micros[self._group.rank :: self._group.size]
+    def _own(self, model: Tx1) -> list[Micro]:
+        """Micro-batches of this process; all have as many, since where they share the parameters each pass gathers them."""
+        own = self.micros[self._group.rank :: self._group.size]
+        return own if len(own) == -(-len(self.micros) // self._group.size) else [*own, empty_micro(has_drugs=model.shape.drugs is not None)]
 
 
 def _mask(is_masked_BL: torch.Tensor | None) -> torch.Tensor:
