@@ -38,7 +38,7 @@ demo: install
 # The peers that the kernel is measured against are installed for this target only (MKL: some 400 MB).
 bench: install
 	$(BIN)/python -m pip install --quiet $(PIP_EXTRA) -c $(LOCK) -e '.[bench]'
-	for name in coexpression reading added_plate mask evaluation performance; do PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/$$name.py || exit 1; done
+	for name in coexpression reading added_plate mask evaluation embedding performance; do PATH="$(CURDIR)/$(BIN):$$PATH" python benchmarks/$$name.py || exit 1; done
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,8 +5,8 @@
 
 Weights are random; cells have 200 to 2,000 genes, evenly, in random order. The peer has the same weights and the same attention call
 (`scaled_dot_product_attention`), takes cells in the order of the input, as many at a time as the published tool (8; 64 on a GPU), and pads them to
-the longest with a mask; embeddings of both are compared. The two are measured in turns, so that a busy machine slows both; ratios are within a turn, of
-seconds and, on a CPU, of processor seconds besides. There a batch of one cell has no pads: that way is measured too.
+the longest with a mask; embeddings of both are compared. The two are measured in turns, so that a busy machine slows both; ratios are within a turn.
+On a CPU, processor seconds are given besides, and one cell at a time, which needs no pads, is a third way.
 """
 
 from __future__ import annotations
@@ -143,32 +143,32 @@ def compare(size: str, num_cells: int, turns: int, *, device: str, batch_tokens:
 
 
 def tokenise_all(counts: sp.csr_matrix, tokens: np.ndarray, settings: CollatorSettings) -> float:
-    """Cells per second of the tokeniser, best of three."""
+    """Cells per processor second of the tokeniser, best of three."""
     best = np.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         for first in range(0, counts.shape[0], TOKEN_BATCH):
             collate(counts[first : first + TOKEN_BATCH], tokens, settings)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return counts.shape[0] / best
 
 
 def tokenise_in_a_loop(counts: sp.csr_matrix, tokens: np.ndarray) -> float:
-    """Cells per second of a loop over cells with `torch.quantile` and `torch.bucketize`, best of three."""
+    """Cells per processor second of a loop over cells with `torch.quantile` and `torch.bucketize`, best of three."""
     best = np.inf
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         for cell in range(LOOP_CELLS):
             part = slice(counts.indptr[cell], counts.indptr[cell + 1])
             gene = torch.from_numpy(tokens[counts.indices[part]])
             value = torch.from_numpy(counts.data[part])[gene >= 0]
             torch.bucketize(value, torch.quantile(value, torch.linspace(0, 1, 50))) + 1
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return LOOP_CELLS / best
 
 
 def measure_tokeniser() -> dict[str, float]:
-    """Rates of the tokeniser on one thread, cells of 1,000 genes."""
+    """Cells per processor second of the tokeniser, cells of 1,000 genes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rng = np.random.default_rng(SEED)

@@ -226,6 +226,47 @@ def evaluation_section(results: dict[str, Any], mask: dict[str, Any] | None) -> 
     return text
 
 
+def embedding_section(results: dict[str, Any], on_gpu: dict[str, Any] | None) -> str:
+    """Rates of the TX1 model and of its tokeniser."""
+    rates = [[name, f"{rate:,.0f}"] for name, rate in results["tokeniser"].items()]
+    found = results["compared"][0]
+    low, high = found["ratio_range"]
+    used = found["processor_s"]
+    ways = [[name, f"{rate:.2f}", f"{found['cells'] / used[name]:.2f}"] for name, rate in found["cells_per_s"].items()]
+    text = f"""## Embedding with TX1
+
+The {found["size"].upper()} shape with random weights, {found["cells"]} cells of 200 to 2,000 genes, {results["facts"]["threads"]} threads, torch {results["facts"]["torch"]}. The peer is the same model written
+down plainly: cells in the order of the input, {found["padded_cells"]} at a time, padded to the longest, the same attention call with a mask; both agree within {found["max_difference"]:.0e}. Median of {found["turns"]} turns:
+
+{table(["way", "cells/s", "cells per processor second"], ways)}
+
+In a turn causcade took **{found["ratio"]:.1f}** times fewer seconds than the padded way ({low:.1f} to {high:.1f}), and {used["padded"] / used["causcade"]:.1f} times fewer processor seconds.
+
+The tokeniser alone, cells of 1,000 genes, per processor second:
+
+{table(["tokens of", "cells per processor second"], rates)}
+"""
+    if on_gpu:
+        peak = on_gpu["facts"]["peak_flops_per_s"]
+        rows = [
+            [
+                part["size"].upper(),
+                f"{part['cells_per_s']['causcade']:,.0f}",
+                f"{part['tokens_per_s']:,.0f}",
+                f"{part['flops_per_s'] / 1e12:,.0f}",
+                f"{part['flops_per_s'] / peak:.0%}",
+                f"{part['ratio']:.1f}",
+            ]
+            for part in on_gpu["compared"]
+        ]
+        text += f"""
+On one {on_gpu["facts"]["device"]} (bfloat16; the peak is that of a large matrix product measured beside it, {peak / 1e12:,.0f} TFLOP/s):
+
+{table(["shape", "cells/s", "tokens/s", "TFLOP/s", "of the peak", "times padded"], rows)}
+"""
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default="benchmarks/results")
@@ -242,7 +283,9 @@ def main() -> None:
         parts.append(added_section(found["added_plate"]))
     if "evaluation" in found:
         parts.append(evaluation_section(found["evaluation"], found.get("mask")))
-    absent = [name for name in ("coexpression", "reading", "added_plate", "evaluation", "coexpression_gpu") if name not in found]
+    if "embedding" in found:
+        parts.append(embedding_section(found["embedding"], found.get("embedding_gpu")))
+    absent = [name for name in ("coexpression", "reading", "added_plate", "evaluation", "embedding", "coexpression_gpu", "embedding_gpu") if name not in found]
     if absent:
         parts.append(f"Not measured yet: {', '.join(absent)} (`benchmarks/`).\n")
     write_text(arguments.output, "\n".join(parts))
