@@ -165,10 +165,9 @@ def _improved(model: LowRank, bins_NV: sp.csr_matrix) -> LowRank:
         gene_E = place_V[cells.gene_BL[cells.is_there_BL]]
         residual_E = cells.residual_BL[cells.is_there_BL]
         # a gene-by-cell indicator times the cells' moments, as sparse products
-        where = torch.stack([gene_E, cell_E])
-        shape = (len(genes), len(z_BD))
-        square_GDD += torch.sparse.mm(torch.sparse_coo_tensor(where, torch.ones_like(residual_E), shape), second_BDD)
-        cross_GD += torch.sparse.mm(torch.sparse_coo_tensor(where, residual_E, shape), z_BD)
+        where, shape = torch.stack([gene_E, cell_E]), (len(genes), len(z_BD))
+        for summed, values_E, moments in ((square_GDD, torch.ones_like(residual_E), second_BDD), (cross_GD, residual_E, z_BD)):
+            summed += torch.sparse.mm(torch.sparse_coo_tensor(where, values_E, shape, check_invariants=False), moments)
         total += float(residual_E.square().sum())
         num += len(residual_E)
     square_GDD = square_GDD.view(len(genes), num_dimensions, num_dimensions)

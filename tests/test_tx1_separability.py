@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from causcade.tx1.separability import balanced_votes, expression_pca, separability
+
+
+def make_clouds(num=60, distance=8.0, seed=0, shares=(0.5, 0.5)):
+    rng = np.random.default_rng(seed)
+    label = rng.choice(len(shares), num, p=shares)
+    return rng.normal(size=(num, 3)) + distance * label[:, None], np.array(["a", "b", "c"])[label]
+
+
+def test_clouds_apart_are_told_and_one_cloud_is_chance():
+    reference, labels = make_clouds()
+    query, query_labels = make_clouds(seed=1)
+    accuracy, error, num = balanced_votes(reference, labels, query, query_labels)
+    assert (accuracy, error, num) == (1.0, 0.0, 60)
+    reference, labels = make_clouds(2000, 0.0)
+    accuracy, error, num = balanced_votes(reference, labels, *make_clouds(2000, 0.0, seed=1))
+    assert abs(accuracy - 0.5) < 4 * error
+    assert error == pytest.approx(0.5 / 2000**0.5, rel=0.05)
+
+
+def test_a_common_label_is_not_guessed_for_its_frequency():
+    reference, labels = make_clouds(3000, 0.0, shares=(0.95, 0.05))
+    query, query_labels = make_clouds(3000, 0.0, seed=1, shares=(0.95, 0.05))
+    accuracy, error, _ = balanced_votes(reference, labels, query, query_labels)
+    assert abs(accuracy - 0.5) < 4 * error
+
+
+def slow_votes(reference, labels, query, query_labels, neighbours):
+    right = {label: [] for label in np.unique(query_labels)}
+    counts = {label: (labels == label).sum() for label in np.unique(labels)}
+    for point, truth in zip(query, query_labels, strict=True):
+        near = np.argsort(np.square(reference - point).sum(axis=1))[:neighbours]
+        votes = {label: sum(labels[near] == label) / counts[label] for label in counts}
+        right[truth].append(max(votes, key=votes.get) == truth)
+    return np.mean([np.mean(values) for values in right.values()])
+
+
+def test_votes_equal_those_counted_one_by_one():
+    reference, labels = make_clouds(100, 1.0, shares=(0.2, 0.5, 0.3))
+    query, query_labels = make_clouds(80, 1.0, seed=1, shares=(0.3, 0.3, 0.4))
+    accuracy, _, _ = balanced_votes(reference, labels, query, query_labels, neighbours=7)
+    assert accuracy == pytest.approx(slow_votes(reference, labels, query, query_labels, 7))
+
+
+def test_one_label_and_unknown_labels_are_left_out():
+    reference, labels = make_clouds()
+    query, query_labels = make_clouds(seed=1)
+    accuracy, _, num = balanced_votes(reference, labels, query, np.where(query_labels == "a", "z", query_labels))
+    assert np.isnan(accuracy)
+    assert num == (query_labels == "b").sum()
+    pair = (reference, query)
+    records = separability({"x": pair}, {"line": (labels, query_labels), "same": (np.full(60, "a"), np.full(60, "a"))})
+    assert records == [{"embedding": "x", "label": "line", "accuracy": 1.0, "standard_error": 0.0, "chance": 0.5, "num_cells": 60}]
+
+
+def test_the_projection_is_a_pca_of_log_counts():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(1.0, 3.0, (1, 12)) * rng.gamma(2.0, 1.0, (50, 12)))
+    counts[:, 3] = 0
+    first, second = expression_pca(sp.csr_matrix(counts[:40]), sp.csr_matrix(counts[40:]), 3, seed=0)
+    x = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    mean = x[:40].mean(axis=0)
+    _, _, axes = np.linalg.svd(x[:40] - mean)
+    for found, expected in ((first, (x[:40] - mean) @ axes[:3].T), (second, (x[40:] - mean) @ axes[:3].T)):
+        np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
+    assert expression_pca(sp.csr_matrix(counts[:40]), sp.csr_matrix(counts[40:]), 99, seed=0)[0].shape == (
+        40,
+        (counts[:40].sum(axis=0) > 0).sum() - 1,
+    )
