@@ -5,7 +5,7 @@ from latent_cases import make_case
 from causcade.config_latent import LatentConfig
 from causcade.latent import make_latent_problem
 from causcade.latent.estimate import estimate
-from causcade.latent.score import likelihood_ratio, partial_correlation, ridge_between_responses, score_edges
+from causcade.latent.score import likelihood_ratio, ridge_between_responses, score_edges
 
 
 @pytest.fixture(scope="module")
@@ -103,23 +103,3 @@ def test_likelihood_ratio_rises_is_bounded_and_needs_edges():
     assert abs(middle) < 0.5
     assert (likelihood_ratio(value, np.full(4000, 0.004), asked) == 0).all()
     np.testing.assert_allclose(likelihood_ratio(rng.normal(0, 1, 4000), np.full(4000, 0.1), asked), 0, atol=1e-9)
-
-
-def test_partial_correlation_against_regressions():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5000, 4)) @ rng.normal(size=(4, 4))
-    covariance = np.cov(x.T)
-    value = partial_correlation(covariance, np.array([0, 1]), np.array([1, 3]), shrinkage=0.0)
-    for k, (a, b) in enumerate([(0, 1), (1, 3)]):
-        rest = [g for g in range(4) if g not in (a, b)]
-        centred = x - x.mean(axis=0)
-        left = [centred[:, g] - centred[:, rest] @ np.linalg.lstsq(centred[:, rest], centred[:, g], rcond=None)[0] for g in (a, b)]
-        assert value[k] == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-8)
-
-
-def test_partial_correlation_of_a_constant_gene_is_zero():
-    covariance = np.diag([1.0, 0.0, 2.0])
-    covariance[0, 2] = covariance[2, 0] = 0.5
-    value = partial_correlation(covariance, np.array([0, 0]), np.array([1, 2]))
-    assert value[0] == 0
-    assert 0.2 < value[1] < 0.36

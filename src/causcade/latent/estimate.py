@@ -103,7 +103,7 @@ def estimate(
         File to save the state to after each round, and to resume from. A file of other data, settings or code is passed over, and the log says so.
     """
     with _Fit(problem, settings, candidate_GJ, devices, workers) as fit:
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None:
             fit.load(checkpoint)
         progress = Progress(settings.num_rounds, "rounds")
         progress.done = fit.round
@@ -126,7 +126,7 @@ class _Fit:
         allowed_GJ = np.ones((problem.num_genes, len(problem.source_J)), bool) if candidate_GJ is None else candidate_GJ.copy()
         allowed_GJ[problem.source_J, np.arange(len(problem.source_J))] = False
         self.allowed_J = self._tensor(allowed_GJ.sum(axis=0).astype(np.float64)).clamp_min(1)
-        self.fingerprint = _fingerprint(problem, settings, allowed_GJ)
+        self.fingerprint, self.allowed_GJ = "", allowed_GJ
         starts = range(0, problem.num_genes, settings.block_genes)
         self.targets = [slice(start, min(start + settings.block_genes, problem.num_genes)) for start in starts]
         self.blocks = [TargetBlock(self._data(part, allowed_GJ, torch.device(devices[i % len(devices)]))) for i, part in enumerate(self.targets)]
@@ -234,7 +234,10 @@ class _Fit:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Resume from a file of :meth:`save`; start anew where it is of other data, settings or code."""
+        """Resume from a file of :meth:`save`; start anew where there is none, or it is of other data, settings or code."""
+        self.fingerprint = _fingerprint(self.problem, self.settings, self.allowed_GJ)
+        if not path.exists():
+            return
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["fingerprint"] != self.fingerprint:
             logger.warning("%s: the checkpoint is of other data or settings; the fit starts anew", path)

@@ -126,7 +126,7 @@ def fit_latent(
     settings
         Section `latent`.
     partial_C
-        Partial correlation of each candidate edge in cells; see :func:`causcade.latent.score.partial_correlation`. Optional.
+        Partial correlation of each candidate edge in cells; see :func:`causcade.latent.cells.partial_correlation`. Optional.
     devices
         torch devices.
     workers

@@ -23,7 +23,7 @@ from causcade.latent.estimate import Posterior
 from causcade.latent.mediators import Alternatives, find_alternatives, weigh_alternatives
 from causcade.latent.problem import LatentProblem
 
-__all__ = ["EdgeScores", "likelihood_ratio", "partial_correlation", "ridge_between_responses", "score_edges"]
+__all__ = ["EdgeScores", "likelihood_ratio", "ridge_between_responses", "score_edges"]
 
 FLOOR, CEILING = -6.0, 6.0
 LINEAR_UP_TO = 4.0
@@ -33,7 +33,6 @@ MAX_RATIO = 3.0  # of the logarithm of a likelihood ratio
 MIN_EDGES = 20.0  # expected edges from which densities are learnt
 GRID = 200
 RIDGE_PENALTY = 1.0
-SHRINKAGE = 0.05
 
 Float64 = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
@@ -194,25 +193,3 @@ def ridge_between_responses(problem: LatentProblem, posterior: Posterior, target
         kernel = source @ source.T + RIDGE_PENALTY * rows.sum() * np.eye(int(rows.sum()))
         value_C[edges] = source.T @ np.linalg.solve(kernel, scaled_DG[rows, target])
     return value_C
-
-
-def partial_correlation(covariance_GG: Float64, target_C: IndexArray, source_C: IndexArray, *, shrinkage: float = SHRINKAGE) -> Float64:
-    """Partial correlations of pairs of genes given all others, from (correlation + shrinkage)^-1; 0 with a gene without variance, [C].
-
-    Parameters
-    ----------
-    covariance_GG
-        Covariance, or correlation, of x.
-    target_C, source_C
-        Pairs.
-    shrinkage
-        Added to the diagonal of the correlation.
-    """
-    sd_G = np.sqrt(np.maximum(np.diag(covariance_GG), 0))
-    scale_G = np.divide(1.0, sd_G, out=np.zeros_like(sd_G), where=sd_G > 0)
-    correlation_GG = covariance_GG * scale_G[:, None] * scale_G
-    np.fill_diagonal(correlation_GG, 1 + shrinkage)
-    precision_GG = np.linalg.inv(correlation_GG)
-    root_G = np.sqrt(np.diag(precision_GG))
-    value_C = -precision_GG[target_C, source_C] / (root_G[target_C] * root_G[source_C])
-    return np.where((sd_G[target_C] > 0) & (sd_G[source_C] > 0), value_C, 0.0)
