@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from causcade.config_input import ColumnsConfig, ColumnSource, ControlWhere, InputConfig, PerturbationConfig, Positive, Section
+from causcade.config_latent import LatentConfig
 from causcade.config_mistakes import place_of, sentences_of, without
 from causcade.config_resources import ResourceConfig, ResourcesConfig
 from causcade.config_tx1 import EmbeddingConfig, PretrainingConfig
@@ -22,7 +23,7 @@ from causcade.errors import ConfigError
 __all__ = [
     "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig",
     "ConditionsConfig", "Config", "ControlWhere", "CovariatesConfig", "EmbeddingConfig", "EvaluationConfig",
-    "InputConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "PretrainingConfig", "QualityConfig",
+    "InputConfig", "LatentConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "PretrainingConfig", "QualityConfig",
     "ReportConfig", "ResourceConfig", "ResourcesConfig", "SimulationConfig", "parse_config",
 ]  # fmt: skip
 
@@ -197,6 +198,10 @@ class CausalConfig(Section):
     l1_direct: Annotated[float, Field(ge=0)] = Field(
         default=4.0, description="L1 penalty on direct effects outside the targets, in standard errors of a response."
     )
+    context: Literal["none", "expression"] = Field(
+        default="none",
+        description="Responses in a held-out line: those of the other lines, or scaled gene by gene by how strongly its controls express the gene.",
+    )
     unknown_targets: Literal["exclude", "learn"] = Field(
         default="exclude", description="Perturbations without a known target: leave out, or learn a sparse direct effect."
     )
@@ -267,6 +272,7 @@ class Config(Section):
     basal: BasalConfig = Field(default=BasalConfig(), description="Basal decoder.")
     conditions: ConditionsConfig = Field(default=ConditionsConfig(), description="Conditions.")
     causal: CausalConfig = Field(default=CausalConfig(), description="Causal module.")
+    latent: LatentConfig = Field(default=LatentConfig(), description="Latent-activity estimator; it has the fits that `causal` asks for.")
     network: NetworkConfig = Field(default=NetworkConfig(), description="Network.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="Evaluation.")
     cascades: CascadesConfig = Field(default=CascadesConfig(), description="Cascades.")

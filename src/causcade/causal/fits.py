@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 
 from causcade.causal.cells import CellStream
+from causcade.causal.context import expression_context
 from causcade.causal.fit import CausalFit, FloatArray, assemble_fit, empty_fit
 from causcade.causal.problem import gene_positions, make_problem
 from causcade.causal.ranks import ALONE, Ranks
@@ -205,8 +206,12 @@ def run_fit(
     fit = fit_causal(training, edges, own, seed=seed, device=device, checkpoint=checkpoint, ranks=ranks, open_cells=open_cells)
     if held_out is None:
         return fit
-    predict = _predict_line if name.startswith("line_") else _predict_drugs
-    return replace(fit, held_out=_held_out_table(fit, training, held_out, predict(fit, training, held_out)))
+    if name.startswith("line_"):
+        context_G = expression_context(held_out.control_mean_G, training.control_mean_G) if settings.context == "expression" else None
+        predicted = _predict_line(fit, training, held_out, context_G)
+    else:
+        predicted = _predict_drugs(fit, training, held_out)
+    return replace(fit, held_out=_held_out_table(fit, training, held_out, predicted))
 
 
 def _held_out_table(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, predicted: dict[str, FloatArray]) -> pd.DataFrame:
@@ -222,9 +227,9 @@ def _held_out_table(fit: CausalFit, training: DrugEffects, held_out: DrugEffects
     return pd.concat(frames, ignore_index=True) if frames else fit.held_out
 
 
-def _predict_line(fit: CausalFit, training: DrugEffects, held_out: DrugEffects) -> dict[str, FloatArray]:
-    """Prediction of the other lines for the perturbations that took part."""
-    total_DG = fit.predict().total
+def _predict_line(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, context_G: FloatArray | None) -> dict[str, FloatArray]:
+    """Prediction of the other lines for the perturbations that took part, scaled by the context of the line if there is one."""
+    total_DG = fit.predict().total if context_G is None else fit.predict().total * context_G
     asked = set(held_out.table["perturbation"]) & set(training.table["perturbation"])
     return {name: total_DG[d] for d, name in enumerate(fit.perturbations) if name in asked}
 

@@ -6,8 +6,8 @@ Axes: C conditions, G genes, L (plate, line) pairs. Values are differences of x 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,8 @@ class Responses:
         perturbation, target, sign: targets that are not in the panel.
     control_mean_G
         Mean of x over the baselines, float64; for units.
+    mean_of_line
+        Mean of x over the baselines of each line, float64 [G].
     """
 
     delta_CG: FloatArray
@@ -63,6 +65,7 @@ class Responses:
     links: pd.DataFrame
     unmeasured: pd.DataFrame
     control_mean_G: npt.NDArray[np.float64]
+    mean_of_line: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def perturbations(self) -> list[str]:
@@ -115,7 +118,14 @@ def build_responses(conditions: Sequence[AnnData], baselines: Sequence[AnnData],
     links, unmeasured = list_targets(set(obs["perturbation"]), targets, genes)
     tell_unmeasured(unmeasured)
     return Responses(
-        delta_CG=delta_CG, se_CG=se_CG, obs=obs, genes=genes, links=links, unmeasured=unmeasured, control_mean_G=shift.mean_LG.mean(axis=0)
+        delta_CG=delta_CG,
+        se_CG=se_CG,
+        obs=obs,
+        genes=genes,
+        links=links,
+        unmeasured=unmeasured,
+        control_mean_G=shift.mean_LG.mean(axis=0),
+        mean_of_line=shift.mean_of_line(),
     )
 
 
@@ -169,6 +179,10 @@ class Baselines:
         for i, (_, line) in enumerate(keys):
             self.of_line.setdefault(line, []).append(i)
         self.between_G = self._between(num_genes)
+
+    def mean_of_line(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Mean over the plates of each line, [G]."""
+        return {line: self.mean_LG[rows].mean(axis=0) for line, rows in self.of_line.items()}
 
     def _between(self, num_genes: int) -> npt.NDArray[np.float64]:
         """Variance of a line's baseline between plates, pooled over lines; zero where no line is on two plates."""

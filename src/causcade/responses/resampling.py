@@ -5,6 +5,7 @@ All but the line work on effects of perturbations, so all doses, lines and plate
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from causcade.errors import InputError
 from causcade.responses.conditions import Responses
 from causcade.responses.effects import DrugEffects
 
-__all__ = ["bootstrap", "drug_folds", "edge_null", "hold_out_drugs", "hold_out_line", "label_null", "unknown_line"]
+__all__ = ["bootstrap", "drug_folds", "edge_null", "hold_out_drugs", "hold_out_line", "label_null", "mean_without", "unknown_line"]
 
 
 def edge_null(effects: DrugEffects, rng: np.random.Generator) -> DrugEffects:
@@ -76,7 +77,7 @@ def unknown_line(cell_line: str, lines: set[str]) -> InputError:
 
 
 def hold_out_line(responses: Responses, cell_line: str) -> tuple[Responses, Responses]:
-    """Conditions of the other lines, and those of one line.
+    """Conditions of the other lines, and those of one line; their means in controls are those of these lines.
 
     Raises
     ------
@@ -87,4 +88,13 @@ def hold_out_line(responses: Responses, cell_line: str) -> tuple[Responses, Resp
     held_C = (lines == cell_line).to_numpy(bool)
     if not held_C.any() or held_C.all():
         raise unknown_line(cell_line, set(lines))
-    return responses.take(~held_C), responses.take(held_C)
+    others, held_out = responses.take(~held_C), responses.take(held_C)
+    own_mean_G = responses.mean_of_line.get(cell_line)
+    if own_mean_G is None:
+        return others, held_out
+    return replace(others, control_mean_G=mean_without(responses.mean_of_line, cell_line)), replace(held_out, control_mean_G=own_mean_G)
+
+
+def mean_without(mean_of_line: Mapping[str, npt.NDArray[np.float64]], cell_line: str) -> npt.NDArray[np.float64]:
+    """Mean of x in controls over all lines but one, [G]."""
+    return np.asarray(np.mean([mean_G for line, mean_G in mean_of_line.items() if line != cell_line], axis=0))

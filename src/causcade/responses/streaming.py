@@ -8,7 +8,7 @@ Axes: C conditions of a plate, G genes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from causcade.responses.conditions import (
     tell_unmeasured,
 )
 from causcade.responses.effects import DoseSums, DrugEffects
-from causcade.responses.resampling import unknown_line
+from causcade.responses.resampling import mean_without, unknown_line
 from causcade.responses.targets import list_targets
 
 __all__ = ["PlateResponses", "ScreenFiles"]
@@ -102,7 +102,9 @@ class ScreenFiles:
             If the line is unknown, or the only one.
         """
         others, held_out = self._sum(cell_line)
-        return self._as_effects(others), self._as_effects(held_out)
+        mean_of_line = self._shift.mean_of_line()
+        training = replace(self._as_effects(others), control_mean_G=mean_without(mean_of_line, cell_line))
+        return training, replace(self._as_effects(held_out), control_mean_G=mean_of_line[cell_line])
 
     def _pool(self) -> PooledVariance:
         pooled = PooledVariance(len(self.genes))
