@@ -181,7 +181,8 @@ def fitting(wildcards, attempt):
 
 def inference(wildcards, attempt):
     """Memory in MB of a job that embeds cells: the model where there is one, beside the cells."""
-    return large(wildcards, attempt) + memory_mb(CONFIG, "embedding") * attempt
+    model = memory_mb(CONFIG, "embedding", NUM_CELLS[wildcards.plate] or 0)
+    return large(wildcards, attempt) + model * attempt
 
 
 def pairs(wildcards, attempt):
