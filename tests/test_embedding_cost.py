@@ -39,7 +39,10 @@ def test_memory_holds_the_weights_and_grows_with_the_batch():
     assert memory_mb(published, "embedding") > 2 * 4 * num_parameters(PRESETS["3b"]) / 1e6
     larger = config_of(embedding={"model": "tahoebio/Tahoe-x1:3b", "batch_tokens": 1_000_000})
     assert memory_mb(larger, "embedding") > memory_mb(published, "embedding")
-    assert memory_mb(parse_config({"embedding": {"source": "pca"}}), "embedding") == 0
+    every = config_of(embedding={"model": "tahoebio/Tahoe-x1:3b", "cells": "all"})
+    assert memory_mb(every, "embedding", 1_000_000) - memory_mb(every, "embedding") == pytest.approx(8 * 2560, abs=1)
+    assert memory_mb(published, "embedding", 1_000_000) - memory_mb(published, "embedding") == pytest.approx(2 * 2560, abs=1)
+    assert memory_mb(parse_config({"embedding": {"source": "pca"}}), "embedding", 10) == 0
     one, parts = (config_of(pretraining={"size": "70m", "micro_cells": number}) for number in (None, 4))
     assert memory_mb(one, "pretraining") > memory_mb(parts, "pretraining") > 5 * 4 * num_parameters(PRESETS["70m"]) / 1e6
 

@@ -20,6 +20,8 @@ PREFIXES = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (
 VOCABULARY = 62_720
 WEIGHTS_ONLY = 2 * 4  # bytes of a parameter while a model is read: the file, and the model
 IN_TRAINING = 5 * 4  # weights, gradients, two moments, and what a step makes of them
+CELL_BYTES = 4 + 4  # of each dimension of an embedded cell: as computed, and as written
+CONTROLS = 4
 BATCH_TOKENS = 4096  # of a CPU; a GPU takes more, of its own memory
 TOKEN_BYTES = 4 * 24  # of each dimension of a token: a layer's activations, mostly its feed-forward part
 
@@ -61,15 +63,26 @@ def shape_of(config: Config, stage: str) -> ModelShape | None:
     return _new_shape(config.pretraining) if model is None else _known_shape(model)
 
 
-def memory_mb(config: Config, stage: str) -> int:
-    """Memory in MB of the model of a stage in one process, with the tokens that it takes at a time; 0 without a model."""
+def memory_mb(config: Config, stage: str, num_cells: int = 0) -> int:
+    """Memory in MB of the model of a stage in one process, with the tokens that it takes at a time; 0 without a model.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    stage
+        `embedding` or `pretraining`.
+    num_cells
+        Cells of the plate whose embeddings are written, for `embedding`; of which controls are taken to be a quarter at most.
+    """
     shape = shape_of(config, stage)
     if shape is None:
         return 0
     settings = config.pretraining
     if stage == "embedding":
         tokens = config.embedding.batch_tokens or BATCH_TOKENS
-        return round((WEIGHTS_ONLY * num_parameters(shape) + TOKEN_BYTES * shape.d_model * tokens) / MB)
+        embedded = num_cells if config.embedding.cells == "all" else num_cells // CONTROLS
+        return round((WEIGHTS_ONLY * num_parameters(shape) + shape.d_model * (TOKEN_BYTES * tokens + CELL_BYTES * embedded)) / MB)
     tokens = (settings.micro_cells or -(-settings.batch_cells // settings.processes)) * settings.max_length
     return round((IN_TRAINING * num_parameters(shape) + TOKEN_BYTES * shape.d_model * shape.num_layers * tokens) / MB)
 
