@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import screens
 from screens import make_screen
 from sklearn.metrics import roc_auc_score
 
@@ -35,6 +36,17 @@ def test_the_network_is_found_and_nulls_find_none(responses):
     assert real > 0.9
     assert edge < 0.72
     assert label < 0.8
+
+
+def test_without_a_network_no_edge_exceeds_its_edge_null(monkeypatch):
+    monkeypatch.setattr(screens, "plant", lambda _rng, num_genes, _num_sources: np.zeros((num_genes, num_genes)))
+    empty = make_screen(seed=4)
+    found = build_responses(empty.conditions, empty.baselines, empty.targets)
+    fits = {name: run_fit(name, found, empty.edges, SETTINGS, seed=0) for name in ("noprior", "edgenull0", "edgenull1", "edgenull2")}
+    size = {name: np.sort(np.abs(fit.score_C)) for name, fit in fits.items()}
+    null = max(size[name][-1] for name in size if name != "noprior")
+    assert (size["noprior"] > null).sum() <= 1
+    assert np.quantile(size["noprior"], 0.99) < 1, "in standard errors"
 
 
 def test_nulls_bootstraps_and_noprior_use_no_prior():
