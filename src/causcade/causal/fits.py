@@ -14,8 +14,6 @@ Each starts from the effects of perturbations, so shared responses, seen targets
 from __future__ import annotations
 
 import logging
-import re
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,25 +31,13 @@ from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
-from causcade.responses import (
-    DrugEffects,
-    Responses,
-    ScreenFiles,
-    aggregate,
-    bootstrap,
-    drug_folds,
-    edge_null,
-    hold_out_drugs,
-    hold_out_line,
-    label_null,
-)
+from causcade.responses import DrugEffects, Responses, ScreenFiles, aggregate, responses_for_fit
 
 __all__ = ["fit_causal", "responses_for_fit", "run_fit", "settings_for_fit"]
 
 logger = logging.getLogger("causcade")
 
 MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
-FIT_NAME = re.compile(r"main|noprior|(?:edgenull|labelnull|boot)\d+|drugs(?P<fold>\d+)|line_.+")
 DOSES = ["lowest_dose", "half_dose", "top_dose"]
 NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
 
@@ -59,49 +45,6 @@ NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
 def settings_for_fit(name: str, settings: CausalConfig) -> CausalConfig:
     """Take the prior out of the settings of `noprior`, nulls and bootstraps."""
     return settings.model_copy(update={"prior_strength": 0.0}) if name.startswith(NO_PRIOR) else settings
-
-
-def responses_for_fit(name: str, responses: Responses | ScreenFiles, settings: CausalConfig, *, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
-    """Training effects of one fit, and the held-out ones (None where nothing is held out).
-
-    Responses in memory and the files of a screen give the same; the files are read one plate at a time.
-
-    Raises
-    ------
-    InputError
-        For a name that is no fit's, or a cell line that is not there.
-    """
-    match = FIT_NAME.fullmatch(name)
-    if match is None or (match["fold"] is not None and int(match["fold"]) >= settings.drug_folds):
-        raise InputError(
-            f"fit: expected main, noprior, edgenull0.., labelnull0.., boot0.., drugs0.. or line_<name>, found {name!r}. Correct the name."
-        )
-    if name.startswith("line_"):
-        return _hold_out_line(responses, name.removeprefix("line_"))
-    effects = responses.effects() if isinstance(responses, ScreenFiles) else aggregate(responses)
-    kind = name.rstrip("0123456789")
-    rng = np.random.default_rng([seed, zlib.crc32((kind if kind == "drugs" else name).encode())])  # all folds come from one split
-    match kind:
-        case "edgenull":
-            return edge_null(effects, rng), None
-        case "labelnull":
-            return label_null(effects, rng), None
-        case "boot":
-            return bootstrap(effects, rng), None
-        case "drugs":
-            if not (effects.num_targets_D > 0).any():
-                logger.warning("no perturbation has a target in the panel, so none can be held out")
-                return effects, None
-            return hold_out_drugs(effects, drug_folds(effects, settings.drug_folds, rng)[int(name.removeprefix("drugs"))])
-        case _:
-            return effects, None
-
-
-def _hold_out_line(responses: Responses | ScreenFiles, line: str) -> tuple[DrugEffects, DrugEffects]:
-    if isinstance(responses, ScreenFiles):
-        return responses.without_line(line)
-    training, held_out = hold_out_line(responses, line)
-    return aggregate(training), aggregate(held_out)
 
 
 def fit_causal(

@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causcade.config import CausalConfig
-from causcade.errors import InputError
-from causcade.responses import DrugEffects, fit_shared_response
+from causcade.responses import DrugEffects, fit_shared_response, gene_positions
 
 __all__ = ["Problem", "gene_positions", "make_problem"]
 
@@ -77,30 +76,6 @@ class Problem:
     confidence_E: FloatArray
     candidate_place_C: IndexArray
     perturbations: list[str]
-
-
-def gene_positions(edges: pd.DataFrame, genes: pd.DataFrame) -> tuple[IndexArray, IndexArray]:
-    """Positions of the targets and of the regulators of candidate edges on the gene axis.
-
-    Raises
-    ------
-    InputError
-        If there is no edge, or one names a gene that is not on the axis.
-    """
-    if edges.empty:
-        raise InputError(
-            "candidate edges: expected at least one, found none. Raise `mask.partners`, or give prior resources whose genes are in the panel."
-        )
-    place = pd.Series(np.arange(len(genes)), index=genes["gene"].astype(str))
-    found = [edges[column].astype(str).map(place) for column in ("target", "regulator")]
-    for column, positions in zip(("target", "regulator"), found, strict=True):
-        missing = edges.loc[positions.isna(), column]
-        if len(missing):
-            raise InputError(f"candidate edges, {column}: expected genes of the panel, found {sorted(set(missing))[:5]}. Rebuild the mask.")
-    target_C, source_C = (positions.to_numpy(np.int64) for positions in found)
-    if len(np.unique(target_C * len(genes) + source_C)) < len(edges):
-        raise InputError("candidate edges: expected each pair of genes once, found repeated pairs. Rebuild the mask.")
-    return target_C, source_C
 
 
 def make_problem(effects: DrugEffects, edges: pd.DataFrame, settings: CausalConfig) -> Problem | None:

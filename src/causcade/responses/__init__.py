@@ -2,18 +2,21 @@
 
 :func:`build_responses` subtracts the controls, :func:`aggregate` reduces the conditions of a perturbation to one effect per gene
 (:class:`ScreenFiles` does both, one plate in memory at a time), and
-:func:`edge_null`, :func:`label_null`, :func:`bootstrap`, :func:`hold_out_drugs` and :func:`hold_out_line` make the data of every further fit.
+:func:`edge_null`, :func:`label_null`, :func:`bootstrap`, :func:`hold_out_drugs` and :func:`hold_out_line` make the data of every further fit, which
+:func:`responses_for_fit` gives by the name of the fit.
 """
 
 from causcade.responses.conditions import Responses, build_responses
 from causcade.responses.effects import DrugEffects, aggregate
+from causcade.responses.fits import responses_for_fit
 from causcade.responses.reading import read_responses
 from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold_out_drugs, hold_out_line, label_null
 from causcade.responses.shared import SharedResponse, fit_shared_response
 from causcade.responses.streaming import PlateResponses, ScreenFiles
-from causcade.responses.targets import list_targets
+from causcade.responses.targets import gene_positions, list_targets
 
 __all__ = [
     "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "bootstrap", "build_responses", "drug_folds",
-    "edge_null", "fit_shared_response", "hold_out_drugs", "hold_out_line", "label_null", "list_targets", "read_responses",
+    "edge_null", "fit_shared_response", "gene_positions", "hold_out_drugs", "hold_out_line", "label_null", "list_targets", "read_responses",
+    "responses_for_fit",
 ]  # fmt: skip
