@@ -82,7 +82,9 @@ def noise_free(plan: ScreenPlan, genes: pd.Series, names: list[str]) -> np.ndarr
     share_G = np.exp(expression.log_share_G)
     mean_G = (1e4 * share_G / share_G.sum())[place]
     row = {drug.name: number for number, drug in enumerate(plan.drugs)}
-    return true_responses(plan, gain_D)[[row[name] for name in names]][:, place] * mean_G / (1 + mean_G)
+    change_DG = np.zeros((len(names), len(plan.genes)))  # genes outside the network do not change
+    change_DG[:, : plan.network.num_genes] = true_responses(plan, gain_D)[[row[name] for name in names]]
+    return change_DG[:, place] * mean_G / (1 + mean_G)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -194,3 +194,12 @@ def test_a_loss_that_is_not_finite_is_told(problem):
     broken = replace(problem, effect_GD=np.full_like(problem.effect_GD, np.nan))
     with pytest.raises(InputError, match=r"expected a finite loss, found nan at step 0. Lower `causal.learning_rate`"):
         run(broken)
+
+
+@pytest.mark.parametrize("parameters", ["per_edge", "low_rank"])
+def test_a_process_without_a_part_of_the_batch_has_no_gradient_of_the_data(problem, parameters):
+    trainer = training._Trainer(problem, 60, SETTINGS.model_copy(update={"parameters": parameters, "rank": 4}), 0, CPU)
+    loss = trainer.loss(trainer.values(), torch.arange(0))
+    assert float(loss.detach()) == 0.0
+    gradients = torch.autograd.grad(loss, list(trainer.parameters.values()))
+    assert not any(gradient.any() for gradient in gradients)
