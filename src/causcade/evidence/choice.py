@@ -1,0 +1,141 @@
+"""Which column ranks the network: decided by held-out perturbations and by bootstrap stability, never by a reference.
+
+1. Held-out perturbations (:mod:`causcade.evidence.held_out`): mean Pearson correlation of each column over perturbations and sizes of network.
+2. Columns whose mean is within one standard error of the best, by differences on the same perturbations, count as equal.
+3. Of these, the most stable one: share of its best edges that are among the best of a bootstrap with the same sign, mean over bootstraps and sizes.
+   Columns within 0.05 of the most stable count as equal, and the first of latent, aggregate, weight_no_prior, deconvolution, mean_shift, ridge wins.
+
+`weight` (curated edges enter its penalty) and the partial correlations (no perturbation enters, so neither test is one) are shown and not eligible.
+
+Axes: C candidate edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causcade.errors import InputError
+from causcade.evidence.fits import COLUMNS
+from causcade.evidence.held_out import best_edges, network_sizes
+
+__all__ = ["ELIGIBLE", "choose_score", "overlap_of_best"]
+
+ELIGIBLE = ("latent", "aggregate", "weight_no_prior", "deconvolution", "mean_shift", "ridge")  # first choice first
+SAME_STABILITY = 0.05
+NOT_ELIGIBLE = {
+    "weight": "curated edges enter its penalty",
+    "partial_correlation": "no perturbation enters it",
+    "partial_within": "no perturbation enters it",
+}
+
+Float64 = npt.NDArray[np.float64]
+
+
+def overlap_of_best(value_C: Float64, other_C: Float64, num: int) -> float:
+    """Share of the `num` best edges that are among the `num` best of another fit, with the same sign."""
+    best, other = best_edges(value_C, num), best_edges(other_C, num)
+    common = np.intersect1d(best, other, assume_unique=True)
+    return float((np.sign(value_C[common]) == np.sign(other_C[common])).sum() / max(num, 1))
+
+
+def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], held_out: pd.DataFrame, *, num_genes: int) -> dict[str, Any]:
+    """Choose the column that ranks the network.
+
+    Parameters
+    ----------
+    asked
+        `network.score`: a column, or auto.
+    main
+        `evidence/main.parquet`.
+    boots
+        Those of the bootstraps.
+    held_out
+        Tables of held-out predictions of all folds together: column, num_edges, perturbation, pearson.
+    num_genes
+        Genes of the panel.
+
+    Returns
+    -------
+    dict
+        score, asked, reason (a sentence) and columns: by name, is_eligible, why_not, held_out (mean Pearson), behind_best (difference to the best
+        eligible column), standard_error (of that), num_perturbations, stability; None where it is not known.
+
+    Raises
+    ------
+    InputError
+        If the column that is asked for is not there.
+    """
+    present = [name for name in COLUMNS if name in main.columns]
+    if asked != "auto" and asked not in present:
+        raise InputError(f"network.score: expected auto or one of {', '.join(present)}, found {asked}. Write `network: {{score: auto}}`.")
+    eligible = [name for name in ELIGIBLE if name in present and (main[name] != 0).any()]
+    predicted = _predicted(held_out)
+    means = {name: float(predicted[name].mean()) for name in present if name in predicted}
+    best = max((name for name in eligible if name in means), key=lambda name: means[name], default=None)
+    found: dict[str, dict[str, Any]] = {}
+    for name in present:
+        row = {"is_eligible": name in eligible, "why_not": "" if name in eligible else NOT_ELIGIBLE.get(name, "it says nothing of any edge")}
+        found[name] = row | _against(predicted, name, best) | {"stability": _stability(name, main, boots, num_genes)}
+    score, reason = (asked, "the configuration asks for it") if asked != "auto" else _decide(eligible, found, best)
+    return {"asked": asked, "score": score, "reason": f"{score}: {reason}.", "columns": found}
+
+
+def _predicted(held_out: pd.DataFrame) -> pd.DataFrame:
+    """Mean Pearson over sizes, [perturbations, columns]; the W of folds stands for `weight_no_prior` as well."""
+    table = held_out.groupby(["perturbation", "column"])["pearson"].mean().unstack("column")
+    if "weight" in table and "weight_no_prior" not in table:
+        table["weight_no_prior"] = table["weight"]
+    return table
+
+
+def _against(predicted: pd.DataFrame, name: str, best: str | None) -> dict[str, Any]:
+    if name not in predicted or best is None:
+        return {"held_out": None, "behind_best": None, "standard_error": None, "num_perturbations": 0}
+    difference = (predicted[best] - predicted[name]).to_numpy(np.float64)
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else None
+    return {
+        "held_out": float(predicted[name].mean()), "behind_best": float(difference.mean()), "standard_error": error,
+        "num_perturbations": len(difference),
+    }  # fmt: skip
+
+
+def _stability(name: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], num_genes: int) -> float | None:
+    values = [boot[name].to_numpy(np.float64) for boot in boots if name in boot.columns]
+    if not values:
+        return None
+    own_C, sizes = main[name].to_numpy(np.float64), network_sizes(num_genes, len(main))
+    return float(np.mean([overlap_of_best(own_C, value_C, num) for value_C in values for num in sizes]))
+
+
+def _decide(eligible: Sequence[str], found: Mapping[str, Mapping[str, Any]], best: str | None) -> tuple[str, str]:
+    if not eligible:
+        return "weight_no_prior", "no column says anything of any edge"
+    tied = [name for name in eligible if best is None or _is_tied(found[name], best == name)]
+    known = {name: found[name]["stability"] for name in tied if found[name]["stability"] is not None}
+    stable = [name for name in tied if name in known and known[name] >= max(known.values()) - SAME_STABILITY] if known else tied
+    score = stable[0]
+    if best is None:
+        words = "no perturbation was held out"
+    elif len(tied) == 1:
+        words = f"it predicts held-out perturbations best (mean Pearson {found[score]['held_out']:.3f})"
+    else:
+        words = (
+            f"it is among the columns that predict held-out perturbations equally well ({', '.join(tied)}; mean Pearson "
+            f"{found[score]['held_out']:.3f}, the best has {found[best]['held_out']:.3f})"
+        )
+    if len(tied) > 1 and known:
+        words += f", and of these {'the most stable' if len(stable) == 1 else 'the first of the most stable'} over bootstraps ({known[score]:.2f})"
+    elif len(tied) > 1:
+        words += ", and the first of these"
+    return score, words
+
+
+def _is_tied(row: Mapping[str, Any], is_best: bool) -> bool:  # noqa: FBT001
+    if is_best:
+        return True
+    return row["behind_best"] is not None and row["standard_error"] is not None and row["behind_best"] <= row["standard_error"]
