@@ -33,10 +33,10 @@ from causcade.tx1.seeds import generator_for, name_key
 from causcade.tx1.separability import expression_pca, separability
 from causcade.tx1.shape import PRESETS, CollatorSettings, ModelShape, num_parameters
 from causcade.tx1.sources import Cells, StoreCells, held_out_wells, join_cells
-from causcade.tx1.starting import further_model, new_model
+from causcade.tx1.starting import further_model, inform, new_model
 from causcade.tx1.stream import Collation, TrainingStream
 from causcade.tx1.trainer import TrainingSettings, train
-from causcade.tx1.validation import Validation, baseline_errors
+from causcade.tx1.validation import Validation, baseline_errors, whole_bins
 
 __all__ = ["pretrain"]
 
@@ -46,6 +46,7 @@ MICRO_TOKENS = {"cuda": 65_536, "cpu": 16_384}
 HELD_OUT_CELLS = 1500  # judged, and reference cells of the baselines
 REFERENCE_CELLS = 5000
 NEIGHBOUR_CELLS = 2000
+INFORMANT_CELLS = 4000
 RUN_CELLS = 64  # neighbouring cells read together from a large store
 VALIDATIONS = 10
 
@@ -99,6 +100,9 @@ def pretrain(
         )  # fmt: skip
         held = _Sample(stores, split.held_out, start, HELD_OUT_CELLS, seed) if split.num_held_out else None
         validation = Validation(held.cells, collation, group, precision=settings.precision) if held is not None else None
+        if settings.initial is None and settings.size is None:
+            informants = _Sample(stores, split.training, start, INFORMANT_CELLS, seed).cells
+            inform(start.model, whole_bins(informants, collation, start.vocabulary.size), start.collator.num_bins, seed=seed)
         start.model.to(group.device)
         how = _training_settings(settings, seed)
         fingerprint = _fingerprint(stores, split, settings, start, seed)

@@ -38,6 +38,8 @@ class Bins(NamedTuple):
 def bins_of(micros: list[Micro], num_tokens: int, *, num_special: int) -> Bins:
     """Gather the bins of micro-batches; the first `num_special` positions of a cell are no genes."""
     parts: tuple[list[sp.csr_matrix], list[sp.csr_matrix]] = ([], [])
+    if not micros:
+        return Bins(sp.csr_matrix((0, num_tokens), dtype=np.float32), sp.csr_matrix((0, num_tokens), dtype=np.float32))
     for micro in micros:
         real_BL = micro.batch.is_real_BL.numpy().copy()
         real_BL[:, :num_special] = False

@@ -1,29 +1,35 @@
 """The model that a training begins with: a new one, or a published one with room for new drugs.
 
-Axes: V tokens of the vocabulary, N rows of the table of drugs, P bits of a fingerprint.
+Axes: V tokens of the vocabulary, N rows of the table of drugs (or cells), P bits of a fingerprint, D dimensions.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from causcade.errors import InputError
+from causcade.tx1.baselines import fit_low_rank
 from causcade.tx1.checkpoint import DRUG_TABLE, Checkpoint
 from causcade.tx1.fingerprints import NUM_BITS, drug_table
 from causcade.tx1.model import Tx1
 from causcade.tx1.shape import CollatorSettings, DrugShape, ModelShape
 from causcade.tx1.vocabulary import Vocabulary
 
-__all__ = ["further_model", "new_model"]
+__all__ = ["further_model", "inform", "new_model"]
 
 logger = logging.getLogger(__name__)
 
 KEEP_FIRST_WITH_DRUG = 2
+START_RANK, START_ROUNDS = 16, 3
+RANDOM_PART = 0.3
+VALUE_SLOPE = 0.1
 
 
 def new_model(
@@ -108,6 +114,44 @@ def further_model(initial: Checkpoint, *, name: str, seed: int, fingerprints: Ma
         with torch.no_grad():
             model.state_dict()[DRUG_TABLE][-len(bits_NP) :] = torch.from_numpy(bits_NP)
     return Checkpoint(model=model, shape=shape, collator=collator, vocabulary=vocabulary, drug_ids=drug_ids, name=name)
+
+
+@torch.no_grad()
+def inform(model: Tx1, bins_NV: sp.csr_matrix, num_bins: int, *, seed: int) -> None:
+    """Begin with what a low-rank model of some training cells knows of the genes, instead of with numbers drawn at random.
+
+    A small model that is trained for a minute would otherwise spend it on finding out which genes go together. Only first values change, no name or
+    shape of a parameter. (1) Rows of the table of genes: loadings and mean bin of each gene, each scaled to standard deviation 1 over the genes,
+    turned at random, with a part of the random values. (2) The first layer of the encoder of values: its units bend at places spread over the bins.
+    With the published start (no biases) all of them bend at 0, and since a norm follows, all values look the same until biases have grown.
+
+    Parameters
+    ----------
+    model
+        A new model; changed in place.
+    bins_NV
+        Bins of whole training cells, 0 where a gene is not expressed.
+    num_bins
+        Bins plus one.
+    seed
+        Of the low-rank fit, of the turn, and of the places.
+    """
+    random = torch.Generator().manual_seed(seed)
+    first = model.model.expression_encoder.linear1
+    sign_D = torch.where(torch.rand(len(first.bias), generator=random) < 0.5, -1.0, 1.0)
+    first.weight.copy_(VALUE_SLOPE * sign_D[:, None])
+    first.bias.copy_(-VALUE_SLOPE * sign_D * torch.rand(len(first.bias), generator=random) * (num_bins - 1))
+    seen = torch.from_numpy(np.unique(bins_NV.indices).astype(np.int64))
+    rank = min(START_RANK, model.shape.d_model // 2, len(seen) - 1, bins_NV.shape[0])
+    if rank < 1:
+        return
+    low_rank = fit_low_rank(bins_NV, rank, seed=seed, iterations=START_ROUNDS)
+    turned, sizes, _ = torch.linalg.svd(low_rank.loading_VD[seen], full_matrices=False)  # uncorrelated, in a fixed order
+    known = torch.cat([turned * sizes, (low_rank.mean_V - low_rank.mean_V[seen].mean())[seen, None]], dim=1)
+    known = known / known.std(dim=0).clamp_min(torch.finfo(known.dtype).eps)
+    turn = torch.linalg.qr(torch.randn(model.shape.d_model, known.shape[1], generator=random))[0].T
+    table = model.model.gene_encoder.embedding.weight
+    table[seen] = RANDOM_PART * table[seen] + known @ turn * math.sqrt(2 / model.shape.d_model)
 
 
 @torch.no_grad()

@@ -1,4 +1,7 @@
-"""Judging a model on held-out wells: masked errors of both heads, beside those of the baselines on the same entries."""
+"""Judging a model on held-out wells: masked errors of both heads, beside those of the baselines on the same entries.
+
+Axes: N cells, V tokens of the vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from causcade.tx1.baselines import bins_of, fit_low_rank, mean_bins
@@ -18,7 +22,7 @@ from causcade.tx1.sources import Cells, Source, join_cells
 from causcade.tx1.stream import Collation, Micro, TrainingStream, cut_batch, empty_micro
 from causcade.tx1.trainer import Precision, precision_context
 
-__all__ = ["Validation", "baseline_errors", "sample_cells"]
+__all__ = ["Validation", "baseline_errors", "sample_cells", "whole_bins"]
 
 EPOCH = 0  # masks of held-out cells never change
 
@@ -87,6 +91,16 @@ def _mask(is_masked_BL: torch.Tensor | None) -> torch.Tensor:
     return is_masked_BL
 
 
+def _num_special(collation: Collation) -> int:
+    return 1 if collation.drug_id is None or not collation.settings.use_drug_token else 2
+
+
+def whole_bins(cells: Cells, collation: Collation, num_tokens: int) -> sp.csr_matrix:
+    """Bins of cells without any mask, float32 [N, V]; 0 where a gene is not expressed, or beyond `max_length`."""
+    whole = dataclasses.replace(collation, settings=dataclasses.replace(collation.settings, mlm_probability=0.0), mode="exact")
+    return bins_of(cut_batch(cells, cells.key_B, whole), num_tokens, num_special=_num_special(collation)).visible
+
+
 def baseline_errors(
     validation: Validation, training: Cells, collation: Collation, *, num_dimensions: int, num_tokens: int, seed: int, device: torch.device
 ) -> dict[str, float]:
@@ -109,10 +123,8 @@ def baseline_errors(
     device
         Where to compute.
     """
-    num_special = 1 if collation.drug_id is None or not collation.settings.use_drug_token else 2
-    held = bins_of(validation.micros, num_tokens, num_special=num_special)
-    whole = dataclasses.replace(collation, settings=dataclasses.replace(collation.settings, mlm_probability=0.0), mode="exact")
-    seen = bins_of(cut_batch(training, training.key_B, whole), num_tokens, num_special=num_special).visible
+    held = bins_of(validation.micros, num_tokens, num_special=_num_special(collation))
+    seen = whole_bins(training, collation, num_tokens)
     if not held.masked.nnz or not seen.nnz:
         return {}
     target = held.masked.data.astype(np.float64)
