@@ -160,6 +160,22 @@ def test_unsorted_and_repeated_entries_are_put_right_without_changing_the_input(
     assert counts.indices.tolist() == [1, 0, 1]
 
 
+def test_columns_of_one_gene_are_summed_and_told(caplog):
+    checkpoint = small_checkpoint()
+    counts, gene_ids = small_cells(12)
+    repeated = sp.hstack([counts, counts[:, :3], counts[:, :1]], format="csr")
+    summed = counts.toarray()
+    summed[:, :3] *= 2
+    summed[:, 0] *= 1.5
+    names = [*gene_ids, *(gene.split(".")[0] for gene in gene_ids[:3]), gene_ids[0] + "7"]
+    num_known = int((checkpoint.vocabulary.columns(names[70:]) >= 0).sum())
+    assert num_known > 1
+    with caplog.at_level("INFO", logger="causcade"):
+        found = embed(checkpoint, repeated, names)
+    assert caplog.text.count(f"{num_known} columns are of genes that other columns hold too (versions are ignored): their counts are summed") == 1
+    np.testing.assert_allclose(found.z_ND, embed(checkpoint, summed, gene_ids).z_ND, atol=TOLERANCE)
+
+
 def test_length_is_one_unless_switched_off():
     checkpoint = small_checkpoint()
     counts, gene_ids = small_cells(10)

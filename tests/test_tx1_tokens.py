@@ -164,8 +164,8 @@ def test_bins_of_whole_cells_equal_quantiles_of_torch(size, scale):
     ids=["plain", "right", "raw", "log", "keep 3", "drug", "drug, keep 1", "truncated"],
 )
 def test_each_option_equals_a_loop_over_cells(mode, options):
-    if mode == "exact" and options.max_length == 12:
-        pytest.skip("exact mode samples")
+    if mode == "exact" and options.max_length == 12:  # it samples, always
+        options = replace(options, max_length=1000)
     counts, tokens = random_cells(np.random.default_rng(1), zeros=0.2)
     drugs = np.arange(9) if options.use_drug_token else None
     found = collate(counts, tokens, options, mode=mode, drug_B=drugs, drug_id=DRUG)
@@ -290,13 +290,11 @@ def test_stored_zeros_are_genes_in_compatible_mode_only():
     assert found.batch.value_BL.tolist() == [[-2, 50, 1, 1], [-2, 1, -2, -2]]
 
 
-def test_columns_of_one_gene_are_summed(caplog):
+def test_columns_of_one_gene_are_summed():
     rng = np.random.default_rng(10)
     counts, _ = random_cells(rng, 6, 30)
     tokens = np.array([-1, 9, 5, 9, 7, 5, 9, 4, -1, 8] * 3)
-    with caplog.at_level("INFO", logger="causcade"):
-        found = collate(counts, tokens, CollatorSettings())
-    assert "19 columns are of genes that other columns hold too" in caplog.text
+    found = collate(counts, tokens, CollatorSettings())
     distinct = [9, 5, 7, 4, 8]
     summed = np.stack([counts.toarray()[:, tokens == token].sum(axis=1) for token in distinct], axis=1)
     expected = collate(sp.csr_matrix(summed), np.array(distinct), CollatorSettings())

@@ -69,6 +69,10 @@ class CellEmbedder:
         self.num_dimensions = checkpoint.shape.d_model
         vocabulary = checkpoint.vocabulary
         self.token_F = vocabulary.columns(gene_ids)
+        num_repeated = pd.Series(self.token_F[self.token_F >= 0]).duplicated().sum()
+        if num_repeated:
+            what = "their counts are summed" if settings.mode == "exact" else "each is a token of its own"
+            logger.info("%d columns are of genes that other columns hold too (versions are ignored): %s", num_repeated, what)
         self.covered_sum = self.total_sum = 0.0
         self._gene_ids = np.asarray(gene_ids, dtype=object)
         self._model = checkpoint.model.eval()
@@ -162,7 +166,8 @@ class CellEmbedder:
                 counts_BF[chosen], token_F, self._collator, mode=self.settings.mode, drug_B=None if block.drug_B is None else block.drug_B[chosen],
                 keys_B=block.key_B[chosen], seed=self.settings.seed, cls_id=self._cls_id, drug_id=self._drug_id,
             )  # fmt: skip
-            return _Batch(chosen[found.rows], found.batch.pin_memory() if self._device.type == "cuda" else found.batch)
+            is_pinned = self._device.type == "cuda" and len(found.rows) > 0
+            return _Batch(chosen[found.rows], found.batch.pin_memory() if is_pinned else found.batch)
 
         with ThreadPoolExecutor(1) as pool:
             waiting: Future[_Batch] | None = None

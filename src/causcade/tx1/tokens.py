@@ -15,7 +15,6 @@ Axes: B cells of a batch, F columns of the counts, L positions of the longest ce
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,8 +28,6 @@ from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.token_loops import BINS, LOG, RAW, bin_values, count_genes, fill_rows
 
 __all__ = ["CLS_ID", "Collated", "Mode", "bin_counts", "collate", "num_expressed", "sum_repeated"]
-
-logger = logging.getLogger(__name__)
 
 Mode = Literal["exact", "compatible"]
 
@@ -120,7 +117,6 @@ def sum_repeated(counts_BF: sp.csr_matrix, token_F: np.ndarray) -> tuple[sp.csr_
         return counts_BF, token_F
     tokens, first, place = np.unique(token_F[known], return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
-    logger.info("%d columns are of genes that other columns hold too (after versions are dropped): their counts are summed", len(known) - len(tokens))
     # float64, so that sums of large counts keep their last digit
     merge_FK = sp.csr_matrix((np.ones(len(known)), (known, rank[place])), shape=(len(token_F), len(tokens)))
     summed = sp.csr_matrix(counts_BF @ merge_FK)
