@@ -24,6 +24,7 @@ PACKAGES = (
     "pandas",
     "pyarrow",
     "pydantic",
+    "rdkit",
     "safetensors",
     "scanpy",
     "scikit-learn",
