@@ -26,7 +26,7 @@ pytestmark = pytest.mark.workflow
 
 KILLS = 6
 # Times, dates and machine facts differ between any two runs.
-VARIABLE = {"manifest.json", "report/index.html"}
+VARIABLE = {"manifest.json", "report/index.html", "pretraining/small/metrics.jsonl"}
 
 
 def read_whole(path: Path) -> object:
@@ -70,20 +70,23 @@ def assert_same(left: object, right: object, name: str) -> None:
         assert left == right, name
 
 
-def kill_one_job(process: subprocess.Popen, script: str = "") -> str | None:
-    """Kill a running workflow script (`quality`; any by default); its command, or None if none ran."""
+def kill_one_job(process: subprocess.Popen, script: str = "", number: signal.Signals = signal.SIGKILL) -> str | None:
+    """Kill a running workflow script (`quality`; any by default), or send it another signal; its command, or None if none ran."""
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
-            line = " ".join(child.cmdline())
+            parts = child.cmdline()
         except psutil.Error:
             continue
-        if ".snakemake/scripts/" in line and line.endswith(f"{script}.py") and "python" in line.split()[0]:
-            child.send_signal(signal.SIGKILL)
-            return line
+        program = next((part for part in parts[1:3] if part.endswith(f"{script}.py")), "")
+        if ("/scripts/" in program or program.startswith("workflow_scripts/")) and "python" in parts[0]:
+            child.send_signal(number)
+            return " ".join(parts)
     return None
 
 
-def run_and_kill(checkout: Checkout, *arguments: str, script: str = "", is_time: Callable[[float], bool]) -> str | None:
+def run_and_kill(
+    checkout: Checkout, *arguments: str, script: str = "", is_time: Callable[[float], bool], number: signal.Signals = signal.SIGKILL
+) -> str | None:
     """Run the workflow, and kill one job once it is time (told by the seconds since the start); the command of the job, or None if none ran."""
     process = subprocess.Popen(
         checkout.command("--rerun-incomplete", *arguments),
@@ -99,7 +102,7 @@ def run_and_kill(checkout: Checkout, *arguments: str, script: str = "", is_time:
         while process.poll() is None and killed is None:
             time.sleep(0.05)
             if is_time(time.monotonic() - start):
-                killed = kill_one_job(process, script)
+                killed = kill_one_job(process, script, number)
         process.wait(timeout=600)
     finally:
         if process.poll() is None:
@@ -175,3 +178,28 @@ def test_a_killed_job_costs_its_plate_or_its_shard_and_shards_change_no_result(f
     assert in_one["num_cells"] > 2 * 4096
     for name in ("sxx_upper", "sxc", "scc"):
         np.testing.assert_allclose(of_shards["moments/plate1.npz"][name], in_one[name], rtol=1e-12, err_msg=name)
+
+
+def test_a_training_that_is_asked_to_stop_goes_on_where_it_was(finished, tmp_path):
+    checkout = Checkout(shutil.copytree(finished.folder, tmp_path / "work", symlinks=True))
+    run, screen = checkout.folder / "results" / "small", checkout.folder / "screen.yaml"
+    screen.write_text(screen.read_text().replace("steps: 6,", "steps: 60, checkpoint_every: 1000,"))
+    state = run / "checkpoints" / "pretraining" / "small"
+    target = ("--nolock", "pretraining")
+    first = run_and_kill(
+        checkout,
+        *target,
+        script="pretraining",
+        is_time=lambda _: (state / "metrics.jsonl").exists() and (state / "metrics.jsonl").stat().st_size > 0,
+        number=signal.SIGTERM,
+    )
+    assert first
+    told = (run / "logs" / "pretraining.log").read_text()
+    assert "SIGTERM: the job stops after this step and saves its state" in told
+    assert (state / "state").is_dir()
+    assert not (run / "pretraining" / "small" / "model.safetensors").exists()
+    done = checkout.snakemake(*target)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "resumed from step" in (run / "logs" / "pretraining.log").read_text()
+    assert json.loads((run / "pretraining" / "small" / "summary.json").read_text())["steps"] == 60
+    assert not state.exists()
