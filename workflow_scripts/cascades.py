@@ -9,10 +9,10 @@ from causcade.config import CascadesConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
+        effects = responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)).effects()
         fit = causal.read_fit(Path(job.input.model).parent)
         tables = cascades.build_cascades(
-            fit, files.read_parquet(job.input.network), screen, files.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])
+            fit, files.read_parquet(job.input.network), effects, files.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])
         )
         cascades.write_cascades(tables, Path(job.output.summary).parent)
 

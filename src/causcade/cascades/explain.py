@@ -26,7 +26,7 @@ from causcade.causal import CausalFit, Response
 from causcade.config import CascadesConfig
 from causcade.errors import InputError
 from causcade.files import write_parquet
-from causcade.responses import DrugEffects, Responses, aggregate
+from causcade.responses import DrugEffects, Responses, as_effects
 
 __all__ = ["CascadeTables", "build_cascades", "write_cascades"]
 
@@ -57,7 +57,9 @@ class CascadeTables:
     gene_sets: pd.DataFrame
 
 
-def build_cascades(fit: CausalFit, network: pd.DataFrame, responses: Responses, gene_sets: pd.DataFrame, settings: CascadesConfig) -> CascadeTables:
+def build_cascades(
+    fit: CausalFit, network: pd.DataFrame, responses: Responses | DrugEffects, gene_sets: pd.DataFrame, settings: CascadesConfig
+) -> CascadeTables:
     """Explain every perturbation that took part in the fit.
 
     Parameters
@@ -67,7 +69,7 @@ def build_cascades(fit: CausalFit, network: pd.DataFrame, responses: Responses, 
     network
         network/edges.parquet, in the order of the candidates of the fit.
     responses
-        What was observed.
+        What was observed, of conditions or, summed, of perturbations.
     gene_sets
         collection, gene_set, gene.
     settings
@@ -83,12 +85,12 @@ def build_cascades(fit: CausalFit, network: pd.DataFrame, responses: Responses, 
     InputError
         If the fit is of other edges, genes or perturbations.
     """
-    _check(fit, network, responses)
+    effects = as_effects(responses)
+    _check(fit, network, effects)
     novel = _novel_edges(network)
     if not fit.perturbations:
         logger.warning("no perturbation has a known target in the panel, so there is no cascade to explain: the tables are empty")
     response = fit.predict()
-    effects = aggregate(responses)
     row = {name: d for d, name in enumerate(effects.table["perturbation"])}
     observed = effects.take(np.array([row[name] for name in fit.perturbations], dtype=np.int64))
     network_DG = response.network
@@ -105,14 +107,14 @@ def write_cascades(tables: CascadeTables, folder: Path) -> None:
         write_parquet(folder / f"{item.name}.parquet", getattr(tables, item.name))
 
 
-def _check(fit: CausalFit, network: pd.DataFrame, responses: Responses) -> None:
+def _check(fit: CausalFit, network: pd.DataFrame, effects: DrugEffects) -> None:
     if len(network) != len(fit.weight_C):
         raise InputError(
             f"network: expected the {len(fit.weight_C)} candidate edges of the fit, found {len(network)}. Rerun the stages `causal` and `network`."
         )
-    if fit.genes != responses.genes["gene"].astype(str).tolist():
+    if fit.genes != effects.genes["gene"].astype(str).tolist():
         raise InputError("cascades: expected a fit on the genes of the conditions, found other genes. Rerun the stage `causal`.")
-    unknown = sorted(set(fit.perturbations) - set(responses.perturbations))
+    unknown = sorted(set(fit.perturbations) - set(effects.table["perturbation"]))
     if unknown:
         raise InputError(f"cascades: expected conditions of every perturbation of the fit, found none of {unknown[:5]}. Rerun the stage `causal`.")
 

@@ -13,7 +13,7 @@ from causcade.causal import read_weights
 from causcade.evaluation.rankings import Responses, name_rankings
 from causcade.evaluation.stage import EvaluationInputs
 from causcade.files import read_parquet
-from causcade.responses import DrugEffects, aggregate, hold_out_line, read_responses
+from causcade.responses import DrugEffects, ScreenFiles
 
 __all__ = ["read_inputs"]
 
@@ -52,7 +52,7 @@ def read_inputs(
 
     tables = {name: read_parquet(path) for name, path in paths.items() if name != "coexpression"}
     panel, edges = tables["panel"], tables["edges"]
-    screen = read_responses(*plates, tables["targets"])
+    screen = ScreenFiles(*plates, tables["targets"])
     place = pd.Index(panel["gene"])
     stored: Any = zarr.open_group(paths["coexpression"], mode="r")["raw_correlation"]
     raw_E = stored[:][place.get_indexer(edges["target"]), place.get_indexer(edges["regulator"])].astype(np.float64)
@@ -66,8 +66,8 @@ def read_inputs(
         reference_universe=tables["universe"],
         drug_links=tables["targets"],
         prior_edges=tables["prior_edges"],
-        responses=_as_responses(aggregate(screen)),
+        responses=_as_responses(screen.effects()),
         truth_edges=tables.get("truth"),
         held_out={fit: read_parquet(path) for fit, path in held_out.items()},
-        other_lines={fit: _as_responses(aggregate(hold_out_line(screen, fit.removeprefix(LINE))[0])) for fit in held_out if fit.startswith(LINE)},
+        other_lines={fit: _as_responses(screen.without_line(fit.removeprefix(LINE))[0]) for fit in held_out if fit.startswith(LINE)},
     )

@@ -7,7 +7,7 @@
 """
 
 from causcade.responses.conditions import Responses, build_responses
-from causcade.responses.effects import DrugEffects, aggregate
+from causcade.responses.effects import DrugEffects, aggregate, as_effects
 from causcade.responses.fits import responses_for_fit
 from causcade.responses.reading import read_responses
 from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold_out_drugs, hold_out_line, label_null
@@ -16,7 +16,7 @@ from causcade.responses.streaming import PlateResponses, ScreenFiles
 from causcade.responses.targets import gene_positions, list_targets
 
 __all__ = [
-    "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "bootstrap", "build_responses", "drug_folds",
-    "edge_null", "fit_shared_response", "gene_positions", "hold_out_drugs", "hold_out_line", "label_null", "list_targets", "read_responses",
-    "responses_for_fit",
+    "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "as_effects", "bootstrap", "build_responses",
+    "drug_folds", "edge_null", "fit_shared_response", "gene_positions", "hold_out_drugs", "hold_out_line", "label_null", "list_targets",
+    "read_responses", "responses_for_fit",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ import pandas as pd
 
 from causcade.responses.conditions import Responses
 
-__all__ = ["DoseSums", "DrugEffects", "aggregate", "dose_key", "gain_at"]
+__all__ = ["DoseSums", "DrugEffects", "aggregate", "as_effects", "dose_key", "gain_at"]
 
 HALF_DOSE_GRID = 10.0 ** np.linspace(-2, 2, 13)
 HALF_DOSE_SPREAD = 1.5  # standard deviation of log(half dose) between perturbations
@@ -191,6 +191,11 @@ def aggregate(responses: Responses) -> DrugEffects:
     sums = DoseSums(len(responses.genes))
     sums.add(responses.obs, responses.delta_CG, responses.se_CG)
     return sums.effects(responses.genes, responses.links, responses.control_mean_G)
+
+
+def as_effects(data: Responses | DrugEffects) -> DrugEffects:
+    """Effects of perturbations, summed from responses of conditions where those are given."""
+    return aggregate(data) if isinstance(data, Responses) else data
 
 
 def _link_matrices(links: pd.DataFrame, names: list[str], num_genes: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
