@@ -87,6 +87,8 @@ def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], 
 
 def _predicted(held_out: pd.DataFrame) -> pd.DataFrame:
     """Mean Pearson over sizes, [perturbations, columns]; the W of folds stands for `weight_no_prior` as well."""
+    if held_out.empty:
+        return pd.DataFrame()
     table = held_out.groupby(["perturbation", "column"])["pearson"].mean().unstack("column")
     if "weight" in table and "weight_no_prior" not in table:
         table["weight_no_prior"] = table["weight"]

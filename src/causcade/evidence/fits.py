@@ -31,7 +31,7 @@ from causcade.evidence.held_out import HELD_OUT_COLUMNS, predict_held_out
 from causcade.evidence.perturbations import deconvolve_targets, prepare_effects, ridge_between_perturbations, shift_of_target
 from causcade.responses import ScreenFiles, gene_positions, responses_for_fit
 
-__all__ = ["AGGREGATED", "COLUMNS", "NOT_RANKED", "aggregate_ranks", "measure_evidence", "read_scores"]
+__all__ = ["AGGREGATED", "COLUMNS", "NOT_RANKED", "aggregate_ranks", "measure_evidence", "read_fit_weights", "read_scores"]
 
 COLUMNS = (
     "latent", "weight", "weight_no_prior", "deconvolution", "mean_shift", "ridge", "partial_correlation", "partial_within", "aggregate",
@@ -136,14 +136,17 @@ def _permuted(fit: str, partial_C: npt.NDArray[np.floating], seed: int) -> Float
 
 
 def read_scores(path: str | Path) -> Float64:
-    """Read W in standard errors [C] of a causal fit, without torch.
+    """Read W in standard errors [C] from `causal/<fit>/model.safetensors`, without torch."""
+    return np.asarray(_tensor(path, "score"), dtype=np.float64)
 
-    Parameters
-    ----------
-    path
-        `causal/<fit>/model.safetensors`.
-    """
+
+def read_fit_weights(path: str | Path) -> npt.NDArray[np.float32]:
+    """Read W [C], x of the target per x of the regulator, from `causal/<fit>/model.safetensors`, without torch."""
+    return np.asarray(_tensor(path, "weight"), dtype=np.float32)
+
+
+def _tensor(path: str | Path, name: str) -> npt.NDArray[np.floating]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return np.asarray(file.get_tensor("score"), dtype=np.float64)
+        return np.asarray(file.get_tensor(name))

@@ -159,8 +159,8 @@ def edges_by_target(target_C: IndexArray) -> Iterator[tuple[int, IndexArray]]:
     """Each target with the rows of its edges, targets ascending."""
     order_C = np.argsort(target_C, kind="stable")
     genes, starts = np.unique(target_C[order_C], return_index=True)
-    for gene, rows in zip(genes, np.split(order_C, starts[1:]), strict=True):
-        yield int(gene), rows
+    for gene, start, stop in zip(genes, starts, [*starts[1:], len(order_C)], strict=False):
+        yield int(gene), order_C[start:stop]
 
 
 def _listed(data: Prepared) -> tuple[IndexArray, IndexArray]:
