@@ -5,7 +5,7 @@ probabilistic PCA with missing values (Tipping & Bishop 1999, doi:10.1111/1467-9
 expressed genes only; loadings and noise are fitted by EM on whole training cells, and a masked bin is told by its conditional expectation given the
 visible ones.
 
-Axes: N cells, V tokens of the vocabulary, G genes seen, D dimensions, E expressed genes of all cells.
+Axes: N cells, V tokens of the vocabulary, G genes seen, D dimensions, S pairs of dimensions, E expressed genes of all cells.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["Bins", "LowRank", "bins_of", "fit_low_rank", "mean_bins"]
 CHUNK_CELLS = 128
 ITERATIONS = 10
 MIN_NOISE = 1e-3
+DENSE_SHARE = 0.05
 MEAN_PRIOR = 1.0  # cells' worth of the overall mean
 
 
@@ -156,23 +157,23 @@ def _improved(model: LowRank, bins_NV: sp.csr_matrix) -> LowRank:
     genes = torch.from_numpy(np.unique(bins_NV.indices).astype(np.int64)).to(loading_VD.device)
     place_V = torch.zeros(len(loading_VD), dtype=torch.int64, device=loading_VD.device)
     place_V[genes] = torch.arange(len(genes), device=genes.device)
-    square_GDD = torch.zeros(len(genes), num_dimensions * num_dimensions, device=genes.device)
+    upper, lower = torch.triu_indices(num_dimensions, num_dimensions, device=genes.device)  # of the symmetric second moments one half is summed
+    square_GS = torch.zeros(len(genes), len(upper), device=genes.device)
     cross_GD = torch.zeros(len(genes), num_dimensions, device=genes.device)
     total, num = 0.0, 0
     for start in range(0, bins_NV.shape[0], CHUNK_CELLS):
         cells = _padded(bins_NV[start : start + CHUNK_CELLS], model.mean_V)
         z_BD, covariance_BDD = _posterior(cells, loading_VD, model.noise)
-        second_BDD = (covariance_BDD + z_BD[:, :, None] * z_BD[:, None, :]).flatten(1)
+        second_BS = covariance_BDD[:, upper, lower] + z_BD[:, upper] * z_BD[:, lower]
         cell_E, _ = torch.nonzero(cells.is_there_BL, as_tuple=True)
         gene_E = place_V[cells.gene_BL[cells.is_there_BL]]
         residual_E = cells.residual_BL[cells.is_there_BL]
-        # a gene-by-cell indicator times the cells' moments, as sparse products
-        where, shape = torch.stack([gene_E, cell_E]), (len(genes), len(z_BD))
-        for summed, values_E, moments in ((square_GDD, torch.ones_like(residual_E), second_BDD), (cross_GD, residual_E, z_BD)):
-            summed += torch.sparse.mm(torch.sparse_coo_tensor(where, values_E, shape, check_invariants=False), moments)
+        square_GS += _sums_by_gene(gene_E, cell_E, torch.ones_like(residual_E), second_BS, len(genes))
+        cross_GD += _sums_by_gene(gene_E, cell_E, residual_E, z_BD, len(genes))
         total += float(residual_E.square().sum())
         num += len(residual_E)
-    square_GDD = square_GDD.view(len(genes), num_dimensions, num_dimensions)
+    square_GDD = torch.empty(len(genes), num_dimensions, num_dimensions, device=genes.device)
+    square_GDD[:, upper, lower] = square_GDD[:, lower, upper] = square_GS
     ridge = model.noise * torch.eye(num_dimensions, device=genes.device)
     found_GD = torch.linalg.solve(square_GDD + ridge, cross_GD)
     # expected squared error of the new loadings
@@ -180,3 +181,18 @@ def _improved(model: LowRank, bins_NV: sp.csr_matrix) -> LowRank:
     new_VD = torch.zeros_like(loading_VD)
     new_VD[genes] = found_GD
     return LowRank(mean_V=model.mean_V, loading_VD=new_VD, noise=max(error / max(num, 1), MIN_NOISE))
+
+
+def _sums_by_gene(gene_E: Tensor, cell_E: Tensor, value_E: Tensor, moments_BS: Tensor, num_genes: int) -> Tensor:
+    """Sum moments of the cells that express each gene, times the values of the entries, [G, S].
+
+    Where a cell expresses many of the genes, the product with zeros filled in is the faster one.
+    """
+    shape = (num_genes, len(moments_BS))
+    if len(value_E) > DENSE_SHARE * shape[0] * shape[1]:
+        weight_GB = torch.zeros(shape, device=value_E.device)
+        weight_GB[gene_E, cell_E] = value_E
+        return weight_GB @ moments_BS
+    weights = torch.sparse_coo_tensor(torch.stack([gene_E, cell_E]), value_E, shape, check_invariants=False)
+    summed: Tensor = torch.sparse.mm(weights, moments_BS)
+    return summed
