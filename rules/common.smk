@@ -39,6 +39,7 @@ STAGES = [
     "basal",
     "conditions",
     "causal",
+    "latent",
     "network",
     "evaluation",
     "cascades",

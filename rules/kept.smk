@@ -21,6 +21,7 @@ KEPT = [
     *per_plate(rules.basal_baseline.output.baseline),
     *per_plate(rules.conditions.output.conditions),
     *expand(rules.causal.output.model, fit=FITS),
+    *expand(rules.latent.output.edges, fit=LATENT_FITS),
     rules.network.output.edges,
     rules.evaluation.output.summary,
     rules.cascades.output.summary,

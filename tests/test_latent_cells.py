@@ -7,7 +7,7 @@ from causcade.coexpression.moments import Moments, write_moments
 from causcade.coexpression.packed import pack
 from causcade.errors import InputError
 from causcade.files import write_anndata
-from causcade.latent.cells import covariance_within_conditions, partial_correlation
+from causcade.latent.cells import covariance_within_conditions, partial_correlation, partial_table
 
 GENES = [f"ENSG{g}" for g in range(5)]
 
@@ -22,7 +22,9 @@ def write_plate(folder, name, x, condition, *, kept, genes=GENES):
     names = [value for value in np.unique(condition) if value in kept]
     obs = pd.DataFrame({"n_cells": [int((condition == value).sum()) for value in names]}, index=[str(value) for value in names])
     mean = np.array([x[condition == value].mean(axis=0) for value in names], dtype=np.float32).reshape(len(names), len(genes))
-    store = anndata.AnnData(obs=obs, var=pd.DataFrame(index=genes), layers={"mean": mean}, shape=(len(names), len(genes)))
+    store = anndata.AnnData(
+        obs=obs, var=pd.DataFrame({"gene": [gene.lower() for gene in genes]}, index=genes), layers={"mean": mean}, shape=(len(names), len(genes))
+    )
     write_anndata(folder / f"{name}.zarr", store)
     return folder / f"{name}.npz", folder / f"{name}.zarr"
 
@@ -39,7 +41,7 @@ def test_covariance_is_that_around_the_means_of_conditions(tmp_path):
             lost += 1
     found, genes = covariance_within_conditions(plates)
     together = np.concatenate(centred)
-    assert genes == GENES
+    assert genes["gene_id"].tolist() == GENES
     np.testing.assert_allclose(found, together.T @ together / (120 - lost), rtol=1e-5, atol=1e-5)
 
 
@@ -88,3 +90,13 @@ def test_the_covariance_is_not_changed():
     before = covariance.copy()
     partial_correlation(covariance, np.array([0]), np.array([1]))
     np.testing.assert_array_equal(covariance, before)
+
+
+def test_table_of_candidate_edges(tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+    plate = write_plate(tmp_path, "p1", x, np.zeros(200, int), kept=(0,))
+    edges = pd.DataFrame({"regulator": ["ensg3", "ensg0"], "target": ["ensg1", "ensg4"], "sources": "collectri"})
+    table = partial_table([plate], edges)
+    expected = partial_correlation(np.cov(x.T), np.array([1, 4]), np.array([3, 0]))
+    assert table["regulator"].tolist() == ["ensg3", "ensg0"]
+    np.testing.assert_allclose(table["partial_correlation"], expected, rtol=1e-4)

@@ -44,9 +44,9 @@ def test_recovers_the_planted_edges_and_their_size(case, problem, whole):
 
 
 def test_number_of_workers_changes_nothing_and_blocks_only_rounding(problem, whole):
-    blocks = estimate(problem, SETTINGS.model_copy(update={"block_genes": 7}))
+    blocks = estimate(problem, SETTINGS, block_genes=7)
     assert_same(blocks, whole, atol=1e-9)
-    assert_same(estimate(problem, SETTINGS.model_copy(update={"block_genes": 7}), workers=3), blocks, atol=0)
+    assert_same(estimate(problem, SETTINGS, block_genes=7, workers=3), blocks, atol=0)
 
 
 def test_the_order_of_perturbations_changes_nothing(case, whole):
@@ -73,7 +73,7 @@ def test_a_fit_that_was_stopped_ends_as_one_that_was_not(problem, whole, tmp_pat
             estimate(problem, SETTINGS, checkpoint=path)
     assert torch.load(path, weights_only=True)["round"] == 1
     # with other blocks and workers even
-    resumed = estimate(problem, SETTINGS.model_copy(update={"block_genes": 9}), checkpoint=path, workers=2)
+    resumed = estimate(problem, SETTINGS, block_genes=9, checkpoint=path, workers=2)
     assert_same(resumed, whole, atol=1e-9)
     assert_same(estimate(problem, SETTINGS, checkpoint=path), whole, atol=1e-9)  # nothing is left to do
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -33,5 +33,3 @@ class LatentConfig(Section):
         description="Drop a listed target of a drug that does not move while another one of that drug does: many drug tables list more than is hit.",
     )
     mediators: bool = Field(default=True, description="Weigh each edge against a path through a gene that no perturbation is listed to hit.")
-    block_genes: Positive = Field(default=512, description="Target genes that are fitted together; bounds the memory of a worker.")
-    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="Blocks fitted at a time; 0: as many as the job has threads.")

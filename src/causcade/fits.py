@@ -7,7 +7,7 @@ from typing import Any
 
 from causcade.config import CausalConfig
 
-__all__ = ["fit_names", "settings_of_fit"]
+__all__ = ["fit_names", "latent_fit_names", "settings_of_fit"]
 
 WHICH_FITS = ("edge_nulls", "label_nulls", "bootstraps", "drug_folds", "held_out_lines")
 SPEED = ("processes",)
@@ -21,6 +21,11 @@ def fit_names(settings: CausalConfig) -> list[str]:
     numbered = {"edgenull": settings.edge_nulls, "labelnull": settings.label_nulls, "boot": settings.bootstraps, "drugs": settings.drug_folds}
     names = ["main", "noprior", *(f"{name}{i}" for name, num in numbered.items() for i in range(num))]
     return names + [f"line_{line}" for line in settings.held_out_lines]
+
+
+def latent_fit_names(settings: CausalConfig) -> list[str]:
+    """Names of the fits of the latent estimator: those of the causal module, without `noprior`, since no prior enters any of them."""
+    return [name for name in fit_names(settings) if name != "noprior"]
 
 
 def settings_of_fit(name: str, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ prior whose rate is learnt source by source (:mod:`~causcade.latent.estimate`). 
 (:mod:`~causcade.latent.mediators`), and all candidates are ranked (:mod:`~causcade.latent.score`).
 """
 
-from causcade.latent.cells import covariance_within_conditions, partial_correlation
+from causcade.latent.cells import covariance_within_conditions, partial_correlation, partial_table
 from causcade.latent.estimate import Posterior, estimate
 from causcade.latent.fit import LatentFit, fit_latent, write_latent
 from causcade.latent.fits import run_latent
@@ -14,5 +14,5 @@ from causcade.latent.score import EdgeScores, score_edges
 
 __all__ = [
     "EdgeScores", "LatentFit", "LatentProblem", "Posterior", "covariance_within_conditions", "estimate", "fit_latent", "make_latent_problem",
-    "partial_correlation", "run_latent", "score_edges", "write_latent",
+    "partial_correlation", "partial_table", "run_latent", "score_edges", "write_latent",
 ]  # fmt: skip

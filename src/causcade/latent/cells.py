@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from causcade.causal.problem import gene_positions
 from causcade.coexpression.moments import Moments, read_moments
 from causcade.coexpression.packed import unpack
 from causcade.covariates import INTERCEPT
 from causcade.errors import InputError
 from causcade.files import read_anndata
 
-__all__ = ["covariance_within_conditions", "partial_correlation"]
+__all__ = ["covariance_within_conditions", "partial_correlation", "partial_table"]
 
 SHRINKAGE = 0.05
 
@@ -29,7 +30,7 @@ Float64 = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
 
 
-def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]) -> tuple[Float64, list[str]]:
+def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]) -> tuple[Float64, pd.DataFrame]:
     """Covariance of x around the means of conditions, over the cells of all plates.
 
     Cells of conditions that were too small to be kept count around their common mean.
@@ -43,8 +44,8 @@ def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]
     -------
     covariance_GG
         Divided by the number of cells less that of conditions.
-    gene_ids
-        Gene axis.
+    genes
+        Columns gene and gene_id; the gene axis.
 
     Raises
     ------
@@ -53,6 +54,7 @@ def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]
     """
     total_GG: Float64 | None = None
     gene_ids: list[str] = []
+    genes = pd.DataFrame()
     freedom = 0
     for sums, store in plates:
         moments, conditions = read_moments(sums), read_anndata(store)
@@ -62,6 +64,7 @@ def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]
                 "Rerun `coexpression` and `conditions` on the present panel."
             )
         gene_ids = list(moments.gene_ids)
+        genes = pd.DataFrame({"gene": conditions.var["gene"].astype(str).to_numpy(), "gene_id": gene_ids})
         within_GG, lost = _within(moments, np.asarray(conditions.layers["mean"]), conditions.obs)
         total_GG = within_GG if total_GG is None else total_GG + within_GG
         freedom += moments.num_cells - lost
@@ -71,7 +74,7 @@ def covariance_within_conditions(plates: Iterable[tuple[str | Path, str | Path]]
         raise InputError(
             "partial correlation: expected conditions of several cells, found one cell in each. Lower `conditions.min_cells`, or add cells."
         )
-    return total_GG / freedom, gene_ids
+    return total_GG / freedom, genes
 
 
 def _within(moments: Moments, mean_PG: npt.NDArray[np.float32], obs: pd.DataFrame) -> tuple[Float64, int]:
@@ -114,3 +117,20 @@ def partial_correlation(covariance_GG: Float64, target_C: IndexArray, source_C: 
     root_G = np.sqrt(np.diag(inverse_GG))
     value_C = -inverse_GG[np.maximum(target_C, source_C), np.minimum(target_C, source_C)] / (root_G[target_C] * root_G[source_C])
     return np.where((sd_G[target_C] > 0) & (sd_G[source_C] > 0), value_C, 0.0)
+
+
+def partial_table(plates: Iterable[tuple[str | Path, str | Path]], edges: pd.DataFrame) -> pd.DataFrame:
+    """Make `latent/partial_correlation.parquet`: regulator, target, partial_correlation; one row per candidate edge, in their order.
+
+    Parameters
+    ----------
+    plates
+        As of :func:`covariance_within_conditions`.
+    edges
+        `candidate_edges.parquet`.
+    """
+    covariance_GG, genes = covariance_within_conditions(plates)
+    target_C, source_C = gene_positions(edges, genes)
+    value_C = partial_correlation(covariance_GG, target_C, source_C)
+    names = {column: edges[column].astype(str).to_numpy() for column in ("regulator", "target")}
+    return pd.DataFrame({**names, "partial_correlation": value_C.astype(np.float32)})

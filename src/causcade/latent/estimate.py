@@ -35,6 +35,7 @@ __all__ = ["Posterior", "estimate"]
 
 logger = logging.getLogger("causcade")
 
+BLOCK_GENES = 512
 START_INCLUSION = 0.03
 MIN_INCLUSION, MAX_INCLUSION = 5e-4, 0.5
 MIN_SHARE, MAX_SHARE = 1e-3, 0.2  # of the mean probability of an edge over all sources
@@ -83,6 +84,7 @@ def estimate(
     candidate_GJ: npt.NDArray[np.bool_] | None = None,
     devices: Sequence[str] = ("cpu",),
     workers: int = 1,
+    block_genes: int = BLOCK_GENES,
     checkpoint: Path | None = None,
 ) -> Posterior:
     """Fit activities and edges.
@@ -99,10 +101,12 @@ def estimate(
         torch devices; blocks are dealt out to them in turn.
     workers
         Blocks fitted at a time.
+    block_genes
+        Target genes that are fitted together; bounds the memory of a worker.
     checkpoint
         File to save the state to after each round, and to resume from. A file of other data, settings or code is passed over, and the log says so.
     """
-    with _Fit(problem, settings, candidate_GJ, devices, workers) as fit:
+    with _Fit(problem, settings, candidate_GJ, devices, workers, block_genes) as fit:
         if checkpoint is not None:
             fit.load(checkpoint)
         progress = Progress(settings.num_rounds, "rounds")
@@ -119,16 +123,17 @@ class _Fit:
     """State of a fit, and one round of it."""
 
     def __init__(
-        self, problem: LatentProblem, settings: LatentConfig, candidate_GJ: npt.NDArray[np.bool_] | None, devices: Sequence[str], workers: int
-    ) -> None:
+        self, problem: LatentProblem, settings: LatentConfig, candidate_GJ: npt.NDArray[np.bool_] | None, devices: Sequence[str], workers: int,
+        block_genes: int,
+    ) -> None:  # fmt: skip
         self.problem, self.settings, self.round = problem, settings, 0
         self.home = torch.device(devices[0])
         allowed_GJ = np.ones((problem.num_genes, len(problem.source_J)), bool) if candidate_GJ is None else candidate_GJ.copy()
         allowed_GJ[problem.source_J, np.arange(len(problem.source_J))] = False
         self.allowed_J = self._tensor(allowed_GJ.sum(axis=0).astype(np.float64)).clamp_min(1)
         self.fingerprint, self.allowed_GJ = "", allowed_GJ
-        starts = range(0, problem.num_genes, settings.block_genes)
-        self.targets = [slice(start, min(start + settings.block_genes, problem.num_genes)) for start in starts]
+        starts = range(0, problem.num_genes, block_genes)
+        self.targets = [slice(start, min(start + block_genes, problem.num_genes)) for start in starts]
         self.blocks = [TargetBlock(self._data(part, allowed_GJ, torch.device(devices[i % len(devices)]))) for i, part in enumerate(self.targets)]
         source_J = problem.source_J
         self.links = ActivityData(
@@ -256,8 +261,7 @@ _SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "inclusio
 
 def _fingerprint(problem: LatentProblem, settings: LatentConfig, allowed_GJ: npt.NDArray[np.bool_]) -> str:
     """Digest of all that a fit depends on, its code included; not of how it is split."""
-    described = settings.model_dump_json(exclude={"workers", "block_genes"})
-    digest = hashlib.sha256(f"{described} {problem.perturbations} {code_digest('latent')}".encode())
+    digest = hashlib.sha256(f"{settings.model_dump_json()} {problem.perturbations} {code_digest('latent')}".encode())
     digest.update(np.packbits(allowed_GJ).tobytes())
     for one in fields(problem):
         value = getattr(problem, one.name)

@@ -1,0 +1,30 @@
+"""One fit of the latent-activity estimator. The method is in causcade.latent."""
+
+from pathlib import Path
+
+from causcade import files, latent, responses, runtime
+from causcade.backend import torch_device
+from causcade.config import CausalConfig, LatentConfig
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = job.params.settings
+        fit = latent.run_latent(
+            job.wildcards.fit,
+            responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)),
+            files.read_parquet(job.input.edges),
+            LatentConfig(**settings["latent"]),
+            CausalConfig(**settings["causal"]),
+            seed=settings["seed"],
+            partial_C=files.read_parquet(job.input.partial)["partial_correlation"].to_numpy(),
+            devices=[torch_device(settings["backend"])],
+            workers=job.threads,
+            checkpoint=Path(job.params.checkpoint),
+        )
+        latent.write_latent(Path(job.output.edges).parent, fit)
+        Path(job.params.checkpoint).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(snakemake)
