@@ -180,7 +180,7 @@ def test_a_model_may_be_trained_that_the_run_does_not_use(finished, changing):
     path.write_text(path.read_text().replace("embedding: {source: tx1", "embedding: {source: pca"))
     assert finished.jobs("--nolock", "pretraining") == {}
     path.write_text(path.read_text().replace("pretraining: {d_model: 16", "pretraining: {name: other, d_model: 8"))
-    assert finished.jobs("--nolock", "pretraining") == {"pretraining_roll": 1, "pretraining": 1}
+    assert finished.jobs("--nolock", "pretraining") == {"pretraining": 1}
 
 
 @pytest.mark.parametrize(("setting", "voting"), [("num_genes: 100", 0), ("flavor: cell_ranger", 2)])
