@@ -43,12 +43,12 @@ __all__ = ["pretrain"]
 logger = logging.getLogger("causcade")
 
 MICRO_TOKENS = {"cuda": 65_536, "cpu": 16_384}
-HELD_OUT_CELLS = 1500  # judged, and reference cells of the baselines
-REFERENCE_CELLS = 5000
-NEIGHBOUR_CELLS = 2000
+HELD_OUT_CELLS = 1000  # judged
+REFERENCE_CELLS = 10_000  # that baselines are fitted to
+NEIGHBOUR_CELLS = 1500
 INFORMANT_CELLS = 4000
 RUN_CELLS = 64  # neighbouring cells read together from a large store
-VALIDATIONS = 10
+VALIDATIONS = 5
 
 
 def pretrain(
@@ -260,7 +260,7 @@ def _judge(
     random = generator_for("neighbours", seed)
     samples = [sample.taken(np.sort(random.permutation(len(sample.obs))[:NEIGHBOUR_CELLS])) for sample in (reference, held)]
     tokens = model.vocabulary.gene_tokens
-    how = EmbedSettings(max_length=collation.settings.max_length, min_covered=0.0, seed=seed)
+    how = EmbedSettings(min_covered=0.0, seed=seed)
     counts = [cells.counts[:, tokens] for cells, _ in samples]
     embedded = [
         embed_counts(model, part, model.vocabulary.gene_ids, settings=how, keys=cells.key_B).z_ND

@@ -21,7 +21,7 @@ from causcade.tx1.batch import TokenBatch, Tx1Output
 from causcade.tx1.seeds import Keys, hashed
 from causcade.tx1.shape import CollatorSettings
 
-__all__ = ["ErrorSums", "Mode", "loss_factor", "mask_positions", "scale_targets", "squared_errors"]
+__all__ = ["ErrorSums", "Mode", "loss_factor", "mask_positions", "scale_targets", "squared_errors", "squared_unit"]
 
 Mode = Literal["exact", "compatible"]
 
@@ -80,6 +80,11 @@ def _shares(settings: CollatorSettings, draw_B: Keys) -> NDArray[np.float64]:
 def scale_targets(target_BL: Tensor, num_bins: int) -> Tensor:
     """Bins 1 to `num_bins` - 1 as numbers from -1 to 1, for models whose outputs are scaled (`standard_scale_outputs`)."""
     return 2 * (target_BL - 1) / (num_bins - 2) - 1
+
+
+def squared_unit(num_bins: int) -> float:
+    """Square of a unit of :func:`scale_targets` in bins, by which its squared errors become those of bins."""
+    return ((num_bins - 2) / 2) ** 2
 
 
 def squared_errors(output: Tx1Output, target_BL: Tensor, is_masked_BL: Tensor) -> ErrorSums:

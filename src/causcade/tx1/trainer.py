@@ -23,7 +23,7 @@ from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.stopping import Stopped, stop_requests
 from causcade.tx1.model import Tx1
-from causcade.tx1.objective import Mode, loss_factor, scale_targets, squared_errors
+from causcade.tx1.objective import Mode, loss_factor, scale_targets, squared_errors, squared_unit
 from causcade.tx1.optimiser import DecoupledAdamW, Schedule, rate_factor
 from causcade.tx1.parallel import Group
 from causcade.tx1.seeds import name_key
@@ -293,9 +293,10 @@ class _Trainer:
         window.flops += BACKWARD_FACTOR * forward_flops(self.model.shape, batch.lengths, decode=True)
 
     def _record(self, norm: float) -> dict[str, float]:
-        """Sum up what was done since the last record, over all processes."""
+        """Sum up what was done since the last record, over all processes; errors are in bins squared."""
         window, settings = self.window, self.settings
-        expression, product = window.errors.tolist()
+        unit = squared_unit(self.stream.num_bins) if self.model.shape.standard_scale_outputs else 1.0
+        expression, product = (window.errors * unit).tolist()
         sums = self.group.sums(expression, product, window.num_masked, window.num_cells, window.num_tokens, window.flops)
         expression, product, num_masked, num_cells, num_tokens, flops = sums
         seconds = max(time.monotonic() - window.started, 1e-9)

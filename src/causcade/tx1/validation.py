@@ -14,7 +14,7 @@ import torch
 
 from causcade.tx1.baselines import bins_of, fit_low_rank, mean_bins
 from causcade.tx1.model import Tx1
-from causcade.tx1.objective import scale_targets, squared_errors
+from causcade.tx1.objective import scale_targets, squared_errors, squared_unit
 from causcade.tx1.parallel import Group
 from causcade.tx1.seeds import hashed
 from causcade.tx1.shape import CollatorSettings
@@ -25,6 +25,8 @@ from causcade.tx1.trainer import Precision, precision_context
 __all__ = ["Validation", "baseline_errors", "sample_cells", "whole_bins"]
 
 EPOCH = 0  # masks of held-out cells never change
+NO_LIMIT = 1 << 30
+CHUNK_CELLS = 512
 
 
 def sample_cells(sources: Sequence[Source], num_cells: int, *, seed: int) -> Cells | None:
@@ -74,7 +76,7 @@ class Validation:
                 sums += torch.stack([errors.expression, errors.product])
                 num += micro.num_masked
         expression, product, total = group.sums(*sums.tolist(), num)
-        scale = ((self._num_bins - 2) / 2) ** 2 if model.shape.standard_scale_outputs else 1.0
+        scale = squared_unit(self._num_bins) if model.shape.standard_scale_outputs else 1.0
         return {
             "held_out_expression_mse": expression * scale / max(total, 1), "held_out_product_mse": product * scale / max(total, 1)
         }  # fmt: skip
@@ -96,9 +98,15 @@ def _num_special(collation: Collation) -> int:
 
 
 def whole_bins(cells: Cells, collation: Collation, num_tokens: int) -> sp.csr_matrix:
-    """Bins of cells without any mask, float32 [N, V]; 0 where a gene is not expressed, or beyond `max_length`."""
-    whole = dataclasses.replace(collation, settings=dataclasses.replace(collation.settings, mlm_probability=0.0), mode="exact")
-    return bins_of(cut_batch(cells, cells.key_B, whole), num_tokens, num_special=_num_special(collation)).visible
+    """Bins of all genes of some cells, without mask and whatever `max_length` says, float32 [N, V]; 0 where a gene is not expressed."""
+    settings = dataclasses.replace(collation.settings, mlm_probability=0.0, max_length=NO_LIMIT)
+    whole = dataclasses.replace(collation, settings=settings, mode="exact")
+    parts = []
+    for start in range(0, len(cells.key_B), CHUNK_CELLS):
+        chosen = slice(start, start + CHUNK_CELLS)
+        part = Cells(cells.counts[chosen], cells.key_B[chosen], None if cells.drug_B is None else cells.drug_B[chosen])
+        parts.append(bins_of(cut_batch(part, part.key_B, whole), num_tokens, num_special=_num_special(collation)).visible)
+    return sp.vstack(parts, format="csr")
 
 
 def baseline_errors(
