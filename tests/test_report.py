@@ -468,6 +468,7 @@ def test_a_model_of_the_run_is_said_with_what_it_is_worth(page: Page) -> None:
         "It saw 9 000 cells in 90 steps (1.50 passes over them)",
         "Its error (91.1 bins²) is below that of the mean of the gene (94.2);",
         "it is not below that of the PCA of as many dimensions (90.3).",
+        "did not begin at random but with a low-rank model (a PCA) of some of these cells",
         "This is a small model",
         "cell line 81 % ± 2 % 97 % ± 2 % 33.3 % 800 better than chance, worse than the PCA",
         "treated or control 53 % ± 2 % 54 % ± 2 % 50 % 800 not clearly different from chance, not clearly different from the PCA",
@@ -505,6 +506,7 @@ def test_a_model_without_held_out_cells_is_not_judged(copy: Path) -> None:
     assert "No cells were kept back, so nothing is known of what it learned." in words
     assert "starting from tahoebio/Tahoe-x1:70m" in words
     assert "This is a small model" not in words
+    assert "begin at random" not in words
     assert "pretraining" not in page.data["figures"]
 
 

@@ -91,6 +91,8 @@ def _pretraining(artifacts: Artifacts, figures: dict[str, Any], config: Mapping[
         "best": min(reached, default=None),
         "labels": _labels(summary.get("separability") or []),
         "is_small": summary.get("num_parameters", 0) < FEW_PARAMETERS,
+        # of a small new model the table of genes begins with a low-rank model (causcade.pretraining)
+        "is_informed": summary.get("initial") is None and (config.get("pretraining") or {}).get("size") is None,
     }
 
 
