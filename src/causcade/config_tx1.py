@@ -112,23 +112,23 @@ class PretrainingConfig(Section):
     )
     size: Literal["70m", "1.3b", "3b"] | None = Field(default=None, description="Published shape of a new model; null: the shape below.")
     d_model: Positive = Field(default=64, description="Width of a new model, that is the dimensions of an embedding; a multiple of `num_heads`.")
-    num_layers: Positive = Field(default=3, description="Layers of a new model.")
+    num_layers: Positive = Field(default=2, description="Layers of a new model.")
     num_heads: Positive = Field(default=4, description="Attention heads of a new model.")
     expansion: Positive = Field(default=4, description="Width of the feed-forward part of a new model, in multiples of `d_model`.")
     cells: Literal["controls", "all"] = Field(default="all", description="Which cells to train on.")
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1, description="Share of the cells that are kept back, to measure what the model has learned."
     )
-    steps: Positive = Field(default=300, description="Optimiser steps.")
-    batch_cells: Positive = Field(default=64, description="Cells per step, over all processes.")
+    steps: Positive = Field(default=800, description="Optimiser steps.")
+    batch_cells: Positive = Field(default=24, description="Cells per step, over all processes.")
     micro_cells: Positive | None = Field(
         default=None, description="Cells of a process that pass the model at a time; null: all of its part. Changes no result but by rounding."
     )
     max_length: Annotated[int, Field(ge=4)] = Field(
-        default=1024, description="Most tokens of a cell, that is genes and markers; a seeded sample beyond."
+        default=192, description="Most tokens of a cell, that is genes and markers; a seeded sample beyond."
     )
     mask_share: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, description="Share of a cell's genes whose expression is masked.")
-    learning_rate: Rate = Field(default=1e-3, description="Step size of AdamW at the end of the warm-up; a cosine takes it to a tenth.")
+    learning_rate: Rate = Field(default=0.01, description="Step size of AdamW at the end of the warm-up; a cosine takes it to a tenth.")
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=1e-5, description="Share of a parameter that one step takes away; it falls with the step size and is not multiplied by it."
     )
