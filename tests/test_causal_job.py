@@ -11,12 +11,14 @@ import pytest
 from screens import make_screen
 
 from causcade import causal_job
-from causcade.causal import read_fit
+from causcade.causal import read_fit, run_fit
 from causcade.config import CausalConfig
 from causcade.files import write_anndata, write_parquet
+from causcade.responses import ScreenFiles
 
 ROOT = Path(__file__).parents[1]
 SCREEN = make_screen()
+SETTINGS = CausalConfig(num_steps=60, l1_start=20, batch_perturbations=10)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def folder(tmp_path_factory):
 
 def command(folder, fit, name="noprior", *, processes=1, threads=1, **settings):
     stores = [word for kind in ("conditions", "baselines") for word in (f"--{kind}", *sorted(map(str, (folder / kind).iterdir())))]
-    section = CausalConfig(num_steps=60, l1_start=20, batch_perturbations=10).model_dump() | settings
+    section = SETTINGS.model_dump() | settings
     words = [name, *stores, "--targets", folder / "targets.parquet", "--edges", folder / "edges.parquet"]
     words += ["--settings", json.dumps({"causal": section, "seed": 0, "backend": "cpu"}), "--model", fit / "model.safetensors"]
     words += ["--held-out", fit / "held_out.parquet", "--checkpoint", fit / "state.pt", "--log", fit / "fit.log"]
@@ -58,15 +60,16 @@ def same(found, expected, *, rtol):
 
 
 def test_two_processes_give_the_fit_of_one(folder, tmp_path):
-    for processes in (1, 2):
-        finish(start(folder, tmp_path / str(processes), processes=processes, threads=processes))
-    one, two = (read_fit(tmp_path / name) for name in ("1", "2"))
+    finish(start(folder, tmp_path, processes=2, threads=2))
+    two = read_fit(tmp_path)
+    conditions, baselines = ([str(path) for path in sorted((folder / kind).iterdir())] for kind in ("conditions", "baselines"))
+    one = run_fit("noprior", ScreenFiles(conditions, baselines, SCREEN.targets), SCREEN.edges, SETTINGS, seed=0)
     same(two, one, rtol=1e-3)
     assert np.corrcoef(two.weight_C, one.weight_C)[0, 1] > 1 - 1e-8
     assert [record["step"] for record in two.metrics] == list(range(60))
-    assert not (tmp_path / "2" / "state.pt").exists()
-    assert (tmp_path / "2" / "fit.log.1").exists()
-    assert "finished" in (tmp_path / "2" / "fit.log").read_text()
+    assert not (tmp_path / "state.pt").exists()
+    assert (tmp_path / "fit.log.1").exists()
+    assert "finished" in (tmp_path / "fit.log").read_text()
 
 
 @pytest.mark.slow

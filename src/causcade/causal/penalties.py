@@ -1,6 +1,6 @@
-"""L1 factors of the edges that depend on their regulator.
+"""L1 factors of the edges that depend on their regulator, and the bound on direct effects beside the targets.
 
-Axes: G genes, E edges.
+Axes: G genes, E edges, S direct effects.
 """
 
 from __future__ import annotations
@@ -10,11 +10,31 @@ from torch import Tensor
 
 from causcade.causal.operator import Pattern
 
-__all__ = ["source_factor"]
+__all__ = ["l1_ball_threshold", "source_factor"]
 
 CLEAR_Z = 1.0  # an edge beyond counts for its regulator
 HIERARCHY_EDGES = 20.0  # edges' worth of prior on the share of clear edges of a regulator
 HIERARCHY_RANGE = (0.5, 2.0)
+
+
+def l1_ball_threshold(size_S: Tensor, radius: float) -> float:
+    """Soft threshold that brings the sum of absolute values down to `radius`: the Euclidean projection onto the L1 ball; 0 inside it.
+
+    Source: Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, ICML 2008.
+
+    Parameters
+    ----------
+    size_S
+        Absolute values.
+    radius
+        Largest sum, at least 0.
+    """
+    if float(size_S.sum()) <= radius:
+        return 0.0
+    sorted_S = size_S.double().sort(descending=True).values
+    excess_S = (sorted_S.cumsum(0) - radius) / torch.arange(1, len(sorted_S) + 1, device=size_S.device)
+    num = int((sorted_S > excess_S).sum())
+    return float(excess_S[num - 1]) if num else float(sorted_S[0])
 
 
 def source_factor(z_E: Tensor, pattern: Pattern, hierarchy: float) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from causcade.causal.cells import CellBatch, CellStream
 from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
-from causcade.causal.penalties import source_factor
+from causcade.causal.penalties import l1_ball_threshold, source_factor
 from causcade.causal.problem import Problem
 from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.spectral import POWER_STEPS, SpectralProbe, exact_radius
@@ -48,6 +48,7 @@ SHARED_SD = 0.5  # prior standard deviation of a shared loading
 START_TAU, MIN_TAU_SHARE, MAX_TAU = 0.06, 0.3, 1.0  # the least tau is a share of the median standard error
 LOW_RANK_START = 0.3
 FINAL_POWER_STEPS = 200
+MAX_OFF_TARGET = 0.2  # of the sum of direct effects on listed targets: beyond it, effects beside them stand in for edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ class _Trainer:
         self.l1_E = torch.zeros(self.pattern.num_edges, device=device)
         self.l1_direct_S = torch.zeros(len(problem.start_S), device=device)
         self.probe = SpectralProbe(num_genes, self.generator, device)
-        self.num_projected = 0
+        self.num_projected = self.num_bounded = 0
 
     def _place(self, problem: Problem) -> None:
         """Move the data to the device."""
@@ -164,6 +165,8 @@ class _Trainer:
         self.strength_FD = as_tensor(problem.strength_DF.T)
         self.gene_S, self.drug_S = as_tensor(problem.support_gene_S), as_tensor(problem.support_drug_S)
         self.anchor_S, self.anchor_precision_S = as_tensor(problem.anchor_S), as_tensor(problem.anchor_precision_S)
+        has_target_D: npt.NDArray[np.bool_] = problem.is_target_GD.any(axis=0)  # without one, all effects have to be learnt
+        self.is_beside_S = as_tensor(~problem.support_is_target_S & has_target_D[problem.support_drug_S])
         self.is_target_S, self.weight_S = as_tensor(problem.support_is_target_S), as_tensor(problem.weight_D)[self.drug_S]
         self.penalty_share_E = 1 - self.settings.prior_strength * as_tensor(problem.confidence_E)
         self.least_tau2 = float((MIN_TAU_SHARE * np.median(problem.se_GD)) ** 2)
@@ -236,6 +239,7 @@ class _Trainer:
         with torch.no_grad():
             for (name, value), gradient in zip(self.parameters.items(), summed, strict=True):
                 self._adam(name, value, gradient)
+            self.num_bounded += self._bound_off_target()
             radius = self.ranks.number_of_first(lambda: self.probe.measure(self.pattern, self.values()))
             projected = self._shrink_to_bound(radius)
         self.num_projected += projected
@@ -318,16 +322,28 @@ class _Trainer:
         self.l1_direct_S = self.settings.l1_direct * precision_GD[self.gene_S, self.drug_S].sqrt() * self.weight_S * ~self.is_target_S
         self.ranks.take_from_first([self.tau2_G1, self.information_E, self.l1_E, self.l1_direct_S])  # sums on a GPU differ in their last digits
 
+    def _bound_off_target(self) -> bool:
+        """Keep direct effects beside listed targets within a share of those on them, by a soft threshold; whether it was needed."""
+        direct_S = self.parameters["direct_S"]
+        radius = MAX_OFF_TARGET * float((direct_S.abs() * self.is_target_S).sum())
+        threshold = self.ranks.number_of_first(lambda: l1_ball_threshold((direct_S.abs() * self.is_beside_S).detach(), radius))
+        if threshold == 0.0:
+            return False
+        direct_S.copy_(torch.where(self.is_beside_S, torch.sign(direct_S) * (direct_S.abs() - threshold).clamp_min(0), direct_S))
+        return True
+
     def _off_target_mass(self) -> float:
-        """Sum of direct effects outside listed targets, as a share of that on them (0 where there is no support outside)."""
+        """Sum of direct effects beside listed targets of a perturbation, as a share of that on them (0 where there is no support beside them)."""
         size_S = self.parameters["direct_S"].detach().abs()
         on = float((size_S * self.is_target_S).sum())
-        off = float((size_S * ~self.is_target_S).sum())
+        off = float((size_S * self.is_beside_S).sum())
         return off / on if on > 0 else 0.0
 
     def finish(self) -> Trained:
         """Check the bound with many power steps, renew the information, and hand out the result."""
         radius = self.check(FINAL_POWER_STEPS)
+        if self.num_bounded:
+            logger.info("direct effects beside the targets met their bound in %d of %d steps", self.num_bounded, self.step)
         self.refresh()
         return Trained(
             value_E=self.values().detach().cpu(), information_E=self.information_E.cpu(), direct_S=self.parameters["direct_S"].detach().cpu(),
@@ -339,7 +355,9 @@ class _Trainer:
         """Write everything that the next step depends on; the first process writes."""
         if path is None or not self.ranks.is_first:
             return
-        state: dict[str, Any] = {name: getattr(self, name) for name in ("fingerprint", "step", "num_projected", "metrics", *_STATE_TENSORS)}
+        state: dict[str, Any] = {
+            name: getattr(self, name) for name in ("fingerprint", "step", "num_projected", "num_bounded", "metrics", *_STATE_TENSORS)
+        }
         state |= {"parameters": self.parameters, "moments": self.moments, "generator": self.generator.get_state()}
         state |= {"probe": self.probe.vector_G1, "probe_is_warm": self.probe.is_warm}
         state["position"] = None if self.cells is None else (self.cells.epoch, self.cells.position)
@@ -352,7 +370,8 @@ class _Trainer:
         if state["fingerprint"] != self.fingerprint:
             logger.warning("%s: the checkpoint is of other data or settings; the fit starts anew", path)
             return
-        self.step, self.num_projected, self.metrics = state["step"], state["num_projected"], state["metrics"]
+        for name in ("step", "num_projected", "num_bounded", "metrics"):
+            setattr(self, name, state[name])
         for name in _STATE_TENSORS:
             setattr(self, name, state[name].to(self.device))
         self.parameters = {name: value.detach().to(self.device).requires_grad_() for name, value in state["parameters"].items()}
