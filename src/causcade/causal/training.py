@@ -165,7 +165,7 @@ class _Trainer:
         self.strength_FD = as_tensor(problem.strength_DF.T)
         self.gene_S, self.drug_S = as_tensor(problem.support_gene_S), as_tensor(problem.support_drug_S)
         self.anchor_S, self.anchor_precision_S = as_tensor(problem.anchor_S), as_tensor(problem.anchor_precision_S)
-        has_target_D: npt.NDArray[np.bool_] = problem.is_target_GD.any(axis=0)  # without one, all effects have to be learnt
+        has_target_D = np.asarray(problem.is_target_GD.any(axis=0))  # without one, all effects have to be learnt
         self.is_beside_S = as_tensor(~problem.support_is_target_S & has_target_D[problem.support_drug_S])
         self.is_target_S, self.weight_S = as_tensor(problem.support_is_target_S), as_tensor(problem.weight_D)[self.drug_S]
         self.penalty_share_E = 1 - self.settings.prior_strength * as_tensor(problem.confidence_E)
