@@ -285,7 +285,11 @@ def main() -> None:
         parts.append(evaluation_section(found["evaluation"], found.get("mask")))
     if "embedding" in found:
         parts.append(embedding_section(found["embedding"], found.get("embedding_gpu")))
-    absent = [name for name in ("coexpression", "reading", "added_plate", "evaluation", "embedding", "coexpression_gpu", "embedding_gpu") if name not in found]
+    absent = [
+        name
+        for name in ("coexpression", "reading", "added_plate", "evaluation", "embedding", "coexpression_gpu", "embedding_gpu")
+        if name not in found
+    ]
     if absent:
         parts.append(f"Not measured yet: {', '.join(absent)} (`benchmarks/`).\n")
     write_text(arguments.output, "\n".join(parts))
