@@ -6,6 +6,7 @@ import scipy.sparse as sp
 import torch
 from tx1_training_cases import COLLATION, VOCABULARY, make_sources
 
+import causcade.tx1.baselines as baselines
 from causcade.tx1.baselines import Bins, bins_of, fit_low_rank, mean_bins
 from causcade.tx1.stream import cut_batch
 
@@ -97,3 +98,11 @@ def test_more_dimensions_than_cells_or_genes_are_cut():
     values, is_seen = make_low_rank(5, 4)
     assert fit_low_rank(as_bins(values, is_seen), 9, seed=0, iterations=1).loading_VD.shape == (4, 4)
     assert torch.isfinite(fit_low_rank(as_bins(values, is_seen), 9, seed=0).loading_VD).all()
+
+
+def test_dimensions_are_cut_to_what_fits_into_memory(monkeypatch, caplog):
+    values, is_seen = make_low_rank(30)
+    monkeypatch.setattr(baselines, "MOST_MOMENTS", 40 * 9 // 2)
+    with caplog.at_level("INFO"):
+        assert fit_low_rank(as_bins(values, is_seen), 8, seed=0, iterations=1).loading_VD.shape == (40, 3)
+    assert "the low-rank model has 3 dimensions and not 8: more do not fit into memory for 40 genes" in caplog.text

@@ -6,6 +6,11 @@ import numpy as np
 from cell_cases import make_store
 
 from causcade.cells import CellStore
+from causcade.config import InputConfig, PerturbationConfig, QualityConfig, SimulationConfig
+from causcade.plates import Plate
+from causcade.quality import open_plate, store_plate
+from causcade.readers import CountsFile
+from causcade.simulation import simulate_plate
 from causcade.tx1.model import Tx1
 from causcade.tx1.shape import CollatorSettings, ModelShape
 from causcade.tx1.sources import StoreCells
@@ -49,3 +54,16 @@ def make_shape(**changes) -> ModelShape:
 
 def make_model(**changes) -> Tx1:
     return Tx1(make_shape(**changes), seed=0)
+
+
+def simulated_stores(folder: Path, settings: SimulationConfig, *, seed: int = 0) -> list[CellStore]:
+    """Cell stores of a simulated screen, with the filters of the workflow."""
+    stores = []
+    for name in settings.plates:
+        simulate_plate(settings, seed, name, folder / f"{name}.h5ad")
+        reading = InputConfig()
+        with CountsFile(folder / f"{name}.h5ad", reading, name) as file:
+            view = open_plate(file, Plate(name=name, counts=str(folder / f"{name}.h5ad")), reading, PerturbationConfig(), None)
+            store_plate(view, folder / f"{name}.zarr", QualityConfig(), columns=[], seed=seed)
+        stores.append(CellStore(folder / f"{name}.zarr"))
+    return stores

@@ -47,6 +47,7 @@ HELD_OUT_CELLS = 1000  # judged
 REFERENCE_CELLS = 10_000  # that baselines are fitted to
 NEIGHBOUR_CELLS = 1500
 INFORMANT_CELLS = 4000
+MOST_COMPONENTS = 256
 RUN_CELLS = 64  # neighbouring cells read together from a large store
 VALIDATIONS = 5
 
@@ -108,16 +109,17 @@ def pretrain(
         fingerprint = _fingerprint(stores, split, settings, start, seed)
         train(start.model, stream, how, group, folder=checkpoints, fingerprint=fingerprint, validate=validation)
         tensors = whole_state(start.model)
-        summary: dict[str, Any] = {}
         if group.is_first:
-            write_checkpoint(folder, replace(start, model=start.model), tensors=tensors)
-            summary = _summary(stores, split, start, settings, checkpoints)
-            if held is not None and validation is not None:
-                summary |= _judge(folder, stores, split, held, validation, collation, seed, group)
-            write_json(folder / "summary.json", summary)
-            write_text(folder / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
-            shutil.rmtree(checkpoints)
-        group.wait()
+            write_checkpoint(folder, start, tensors=tensors)
+    # the other processes are let go: judging takes a while
+    if not group.is_first:
+        return {}
+    summary = _summary(stores, split, start, settings, checkpoints)
+    if held is not None and validation is not None:
+        summary |= _judge(folder, stores, split, held, validation, collation, seed, group)
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
+    shutil.rmtree(checkpoints)
     return summary
 
 
@@ -266,7 +268,7 @@ def _judge(
         embed_counts(model, part, model.vocabulary.gene_ids, settings=how, keys=cells.key_B).z_ND
         for part, (cells, _) in zip(counts, samples, strict=True)
     ]
-    pca = expression_pca(counts[0], counts[1], model.shape.d_model, seed=seed)
+    pca = expression_pca(counts[0], counts[1], min(model.shape.d_model, MOST_COMPONENTS), seed=seed)
     labels = {
         "cell_line": tuple(obs["cell_line"].to_numpy(dtype=str) for _, obs in samples),
         "treated": tuple(np.where(obs["is_control"].to_numpy(dtype=bool), "control", "treated") for _, obs in samples),

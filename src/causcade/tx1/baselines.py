@@ -10,6 +10,7 @@ Axes: N cells, V tokens of the vocabulary, G genes seen, D dimensions, S pairs o
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,10 +23,13 @@ from causcade.tx1.stream import Micro
 
 __all__ = ["Bins", "LowRank", "bins_of", "fit_low_rank", "mean_bins"]
 
+logger = logging.getLogger(__name__)
+
 CHUNK_CELLS = 128
 ITERATIONS = 10
 MIN_NOISE = 1e-3
 DENSE_SHARE = 0.05
+MOST_MOMENTS = 1 << 28  # second moments of all genes, float32: a gigabyte
 MEAN_PRIOR = 1.0  # cells' worth of the overall mean
 
 
@@ -127,7 +131,7 @@ def fit_low_rank(
     bins_NV
         Bins of expressed genes.
     num_dimensions
-        Dimensions; fewer where there are fewer cells or genes.
+        Dimensions; fewer where there are fewer cells or genes, or where the moments of all genes would take more than a gigabyte.
     seed
         Of the first loadings (a randomised singular value decomposition with missing entries at their gene's mean).
     iterations
@@ -139,7 +143,11 @@ def fit_low_rank(
 
     mean_V = mean_bins(bins_NV)
     residual = sp.csr_matrix((bins_NV.data - mean_V[bins_NV.indices], bins_NV.indices, bins_NV.indptr), shape=bins_NV.shape)
-    num = min(num_dimensions, *residual.shape)
+    num_genes = max(len(np.unique(residual.indices)), 1)
+    most = int(np.sqrt(2 * MOST_MOMENTS / num_genes))
+    num = min(num_dimensions, most, *residual.shape)
+    if most < num_dimensions:
+        logger.info("the low-rank model has %d dimensions and not %d: more do not fit into memory for %d genes", num, num_dimensions, num_genes)
     _, sizes, components_DV = randomized_svd(residual, num, n_iter=4, random_state=seed)
     loading_VD = torch.from_numpy((components_DV.T * sizes / np.sqrt(max(residual.shape[0], 1))).astype(np.float32)).to(device)
     model = LowRank(

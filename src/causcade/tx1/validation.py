@@ -123,7 +123,7 @@ def baseline_errors(
     collation
         As in training.
     num_dimensions
-        Dimensions of the low-rank model: the width of the TX1 model.
+        Dimensions of the low-rank model: the width of the TX1 model (it may get fewer: `low_rank_dimensions`).
     num_tokens
         Size of the vocabulary.
     seed
@@ -140,4 +140,5 @@ def baseline_errors(
     return {
         "gene_mean_mse": float(np.square(mean_bins(seen)[held.masked.indices] - target).mean()),
         "low_rank_mse": float(np.square(low_rank.predict(held) - target).mean()),
+        "low_rank_dimensions": low_rank.loading_VD.shape[1],
     }
