@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from causcade.latent.activities import ActivityData, first_activities, solve_activities
+from causcade.latent.activities import ActivityData, Evidence, first_activities, solve_activities
 
 
 def data_of(rng, num_drugs=5, num_listed=3):
@@ -29,7 +30,9 @@ def test_posterior_is_that_of_the_normal_model_written_out():
     tau2, shared = rng.uniform(0.01, 0.05, 3), rng.normal(0, 0.1, (5, 3))
     lower = rng.normal(0, 1, (5, 3, 3))
     footprint, moment = lower @ lower.transpose(0, 2, 1), rng.normal(0, 1, (5, 3))
-    mean, variance = solve_activities(data, slice(1, 4), *(torch.as_tensor(a) for a in (edge, tau2, shared[1:4], footprint[1:4], moment[1:4])))
+    known = Evidence(*(torch.as_tensor(a) for a in (edge, tau2, shared[1:4], footprint[1:4], moment[1:4])))
+    mean, variance, seen = solve_activities(data, slice(1, 4), known, torch.zeros(3, dtype=torch.bool))
+    np.testing.assert_array_equal(seen, data.seen_DJ[1:4])
     for place, d in enumerate(range(1, 4)):
         # a = (I - W)^-1 u: a prior of a, times measurements, times the footprint
         mean_u = data.sign_DJ[d].numpy() * 0.8
@@ -44,10 +47,57 @@ def test_posterior_is_that_of_the_normal_model_written_out():
         np.testing.assert_allclose(variance[place], np.diag(covariance), rtol=1e-8)
 
 
+def two_genes(mrna, *, footprint=0.0, moment=0.0, edge=0.0):
+    """One perturbation of the first of two listed genes, undecided; the second is measured and regulated by the first with `edge`."""
+    tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
+    is_first, both = torch.tensor([[True, False]]), torch.tensor([[True, True]])
+    data = ActivityData(tensor([mrna]), tensor([[0.01, 0.01]]), is_first, tensor([[-1.0, 0.0]]), both, 0.8, 0.5)
+    known = Evidence(
+        tensor([[0.0, 0.0], [edge, 0.0]]),
+        tensor([0.01, 0.01]),
+        tensor([[0.0, 0.0]]),
+        tensor([[[footprint, 0.0], [0.0, 0.0]]]),
+        tensor([[moment, 0.0]]),
+    )
+    return solve_activities(data, slice(0, 1), known, torch.tensor([True]))
+
+
+def test_a_perturbation_whose_target_moves_acts_on_mrna():
+    found = two_genes([-1.0, -0.6], edge=0.6)
+    assert found.seen_dJ.tolist() == [[True, True]]
+    assert found.mean_dJ[0, 0] == pytest.approx(-1.0, abs=0.05)
+
+
+def test_a_perturbation_whose_target_does_not_move_but_what_follows_does_acts_on_activity():
+    found = two_genes([0.0, -0.6], edge=0.6)
+    assert found.seen_dJ.tolist() == [[False, True]]
+    assert found.mean_dJ[0, 0] == pytest.approx(-1.0, abs=0.15)
+    # the same told by the genes that are not listed
+    told = two_genes([0.0, 0.0], footprint=400.0, moment=-400.0)
+    assert told.seen_dJ.tolist() == [[False, True]]
+    assert told.mean_dJ[0, 0] == pytest.approx(-1.0, abs=0.05)
+
+
+def test_marginal_likelihoods_of_the_two_ways_differ_by_that_of_the_data():
+    # against the density of all measurements: moment = precision x (a measurement of the activity with that precision)
+    for mrna in (-0.5, -0.2):
+        values = np.array([mrna, -0.9])
+        rows = np.array([[1.0], [1.0]])
+        densities = []
+        for first_row, first_variance in ((1.0, 0.01), (0.0, 0.01 + 0.01)):  # the mRNA measures the activity, or follows its (no) regulators
+            rows[0, 0] = first_row
+            covariance = np.diag([first_variance, 1 / 50]) + 0.25 * rows @ rows.T
+            rest = values + 0.8 * rows[:, 0]
+            densities.append(-0.5 * rest @ np.linalg.solve(covariance, rest) - 0.5 * np.linalg.slogdet(covariance)[1])
+        found = two_genes([mrna, 0.0], footprint=50.0, moment=-0.9 * 50)
+        assert bool(found.seen_dJ[0, 0]) == (densities[0] >= densities[1])
+
+
 def test_a_hidden_target_without_a_footprint_keeps_its_prior():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     data = ActivityData(tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), 0.8, 0.5)
     zero = torch.zeros(1, 1, dtype=torch.float64)
-    mean, variance = solve_activities(data, slice(0, 1), zero, tensor([0.01]), zero, zero[None], zero)
+    mean, variance, seen = solve_activities(data, slice(0, 1), Evidence(zero, tensor([0.01]), zero, zero[None], zero), torch.tensor([False]))
     np.testing.assert_allclose(mean, [[-0.8]])
     np.testing.assert_allclose(variance, [[0.25]])
+    assert seen.tolist() == [[False]]

@@ -104,3 +104,14 @@ def test_without_shared_factors(activities):
     block.sweep(activities[0][:6], activities[1][:6], prior(6), renew_tau=True)
     assert block.loading_TF.shape == (20, 0)
     assert torch.isfinite(block.edge_TJ).all()
+
+
+def test_perturbations_that_do_not_take_part_are_as_if_absent(problem, activities):
+    block = block_of(problem)
+    block.takes_part_D = torch.arange(24) >= 4
+    weightless = block_of(problem)
+    weightless.data.weight_TD[:, :4] = 0
+    for one in (block, weightless):
+        one.sweep(*activities, prior(6), renew_tau=True)
+    np.testing.assert_allclose(block.edge_TJ, weightless.edge_TJ, rtol=1e-12)
+    np.testing.assert_allclose(block.tau2_T, weightless.tau2_T, rtol=1e-12)

@@ -90,3 +90,15 @@ def test_an_edge_null_keeps_the_targets():
 def test_shared_factors_by_the_number_of_different_target_sets(num_sets, num_factors):
     effects = make_effects(np.random.default_rng(0).normal(0, 1, (40, 30)), 0.1, [(d, d % num_sets, -1) for d in range(40)])
     assert make_latent_problem(effects, SETTINGS).strength_DF.shape == (40, num_factors)
+
+
+def test_which_perturbations_are_left_to_the_fit_and_which_wait():
+    # clear; clear beside one that does not move; nothing moves; unknown sign; no target
+    values = np.array([[-1.0, 0.0], [-1.0, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+    effects = effects_of(values, [(0, 0, -1), (1, 0, -1), (1, 1, -1), (2, 0, -1), (3, 0, 0)])
+    problem = make_latent_problem(effects, SETTINGS)
+    assert problem.undecided_D.tolist() == [True, True, True, False, False]
+    assert problem.ambiguous_D.tolist() == [False, True, False, False, False]
+    assert not make_latent_problem(effects, LatentConfig(activity="measured")).undecided_D.any()
+    knocked = replace(effects, table=effects.table.assign(kind="knockout"))
+    assert not make_latent_problem(knocked, SETTINGS).undecided_D.any()

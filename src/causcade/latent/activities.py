@@ -3,8 +3,12 @@
 Axes: D perturbations (d of a chunk), J listed genes, F shared factors.
 
 (I - W_JJ) a_d = u_d + process noise. u_dj ~ N(sign mu, sd^2) at listed targets (N(0, mu^2 + sd^2) where the sign is unknown), and N(0, tau_j^2)
-elsewhere. The mRNA of a seen gene is a measurement of its activity; all other genes are regressed on the activities. All of it is normal, so the
-posterior is one solution of J equations.
+elsewhere. The mRNA of a seen gene is a measurement of its activity, with an error of half its change beside that of the mRNA: an activity does not
+follow its mRNA to a few percent, and a small error would let one number overrule all that the gene regulates. All other genes are regressed on the
+activities. All of it is normal, so the posterior is one solution of J equations.
+
+A perturbation acts on the mRNA of its targets (these are seen) or on their activity (their mRNA follows their regulators, as that of any gene). Where
+this is left to the fit, both are solved for, and the one with the larger marginal likelihood is taken.
 """
 
 from __future__ import annotations
@@ -14,14 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ActivityData", "first_activities", "solve_activities"]
+__all__ = ["ActivityData", "Evidence", "Solution", "first_activities", "solve_activities"]
 
 
 class ActivityData(NamedTuple):
     """Data of the listed genes, float64, all [D, J] but the last two.
 
-    effect, variance: of their mRNA; listed, sign: links; seen: whether the mRNA is a measurement of the activity; typical_effect, direct_sd: mean
-    size and spread of a direct effect.
+    effect, variance: of their mRNA, the variance as a measure of the activity; listed, sign: links; seen: whether the mRNA is a measurement of the
+    activity; typical_effect, direct_sd: mean size and spread of a direct effect.
     """
 
     effect_DJ: Tensor
@@ -40,10 +44,30 @@ def first_activities(data: ActivityData) -> Tensor:
     return torch.where(data.seen_DJ, measured_DJ, data.sign_DJ * data.typical_effect)
 
 
-def solve_activities(
-    data: ActivityData, drugs: slice, edge_JJ: Tensor, process_variance_J: Tensor, shared_dJ: Tensor, precision_dJJ: Tensor, moment_dJ: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Posterior mean and variance of the activities in some perturbations, both [d, J].
+class Evidence(NamedTuple):
+    """What is known of the activities in some perturbations, beside their own mRNA.
+
+    edge_JJ: W among the listed genes, target first. process_variance_J: variance of what is not explained in each. shared_dJ: shared response of
+    each. precision_dJJ, moment_dJ: what the other genes tell; see :meth:`causcade.latent.block.TargetBlock.footprint`.
+    """
+
+    edge_JJ: Tensor
+    process_variance_J: Tensor
+    shared_dJ: Tensor
+    precision_dJJ: Tensor
+    moment_dJ: Tensor
+
+
+class Solution(NamedTuple):
+    """Posterior mean and variance of the activities, and which mRNA was taken for a measurement, all [d, J]."""
+
+    mean_dJ: Tensor
+    variance_dJ: Tensor
+    seen_dJ: Tensor
+
+
+def solve_activities(data: ActivityData, drugs: slice, known: Evidence, undecided_d: Tensor) -> Solution:
+    """Posterior of the activities in some perturbations.
 
     Parameters
     ----------
@@ -51,22 +75,43 @@ def solve_activities(
         Of all perturbations.
     drugs
         Those to solve for.
-    edge_JJ
-        W among the listed genes, target first.
-    process_variance_J
-        Variance of what is not explained in each.
-    shared_dJ
-        Shared response of each.
-    precision_dJJ, moment_dJ
-        What the other genes tell; see :meth:`causcade.latent.block.TargetBlock.footprint`.
+    known
+        What is known beside their mRNA.
+    undecided_d
+        Those for which the two ways to act are compared; the others are seen as `data` says.
     """
-    listed_dJ, sign_dJ, seen_dJ = data.listed_DJ[drugs], data.sign_DJ[drugs], data.seen_DJ[drugs]
+    seen_dJ = data.seen_DJ[drugs]
+    link_dJ = data.listed_DJ[drugs] & (data.sign_DJ[drugs] != 0) & undecided_d[:, None]
+    nothing_dJ = torch.zeros_like(seen_dJ)
+    on_mrna = _solve(data, drugs, known, seen_dJ | link_dJ, nothing_dJ)
+    if not bool(link_dJ.any()):
+        return Solution(*on_mrna[:2], seen_dJ)
+    on_activity = _solve(data, drugs, known, seen_dJ & ~link_dJ, link_dJ)
+    is_activity_d1 = (on_activity[2] > on_mrna[2])[:, None] & undecided_d[:, None]
+    mean_dJ, variance_dJ = (torch.where(is_activity_d1, second, first) for first, second in zip(on_mrna[:2], on_activity[:2], strict=True))
+    return Solution(mean_dJ, variance_dJ, torch.where(is_activity_d1, seen_dJ & ~link_dJ, seen_dJ | link_dJ))
+
+
+def _solve(data: ActivityData, drugs: slice, known: Evidence, seen_dJ: Tensor, follows_dJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance [d, J], and logarithm of the marginal likelihood [d] but for what does not depend on which mRNA is seen.
+
+    seen_dJ: mRNA that measures the activity. follows_dJ: mRNA that follows the regulators of the gene.
+    """
+    listed_dJ, sign_dJ, edge_JJ = data.listed_DJ[drugs], data.sign_DJ[drugs], known.edge_JJ
+    value_dJ, variance_dJ = data.effect_DJ[drugs] - known.shared_dJ, data.variance_DJ[drugs]
     direct_variance_dJ = data.direct_sd**2 + (sign_dJ == 0) * data.typical_effect**2
-    direct_precision_dJ = 1 / torch.where(listed_dJ, direct_variance_dJ, process_variance_J)
+    direct_precision_dJ = 1 / torch.where(listed_dJ, direct_variance_dJ, known.process_variance_J)
     left_JJ = torch.eye(len(edge_JJ), dtype=edge_JJ.dtype, device=edge_JJ.device) - edge_JJ
-    measurement_dJ = seen_dJ / data.variance_DJ[drugs]
-    posterior_dJJ = left_JJ.T @ (direct_precision_dJ[:, :, None] * left_JJ) + precision_dJJ + torch.diag_embed(measurement_dJ)
-    right_dJ = (direct_precision_dJ * sign_dJ * data.typical_effect) @ left_JJ + measurement_dJ * (data.effect_DJ[drugs] - shared_dJ) + moment_dJ
-    covariance_dJJ = torch.cholesky_inverse(torch.linalg.cholesky(posterior_dJJ))
+    follows_variance_dJ = variance_dJ + known.process_variance_J
+    measured_dJ, follows_dJ1 = seen_dJ / variance_dJ, follows_dJ / follows_variance_dJ
+    posterior_dJJ = left_JJ.T @ (direct_precision_dJ[:, :, None] * left_JJ) + known.precision_dJJ + torch.diag_embed(measured_dJ)
+    posterior_dJJ = posterior_dJJ + edge_JJ.T @ (follows_dJ1[:, :, None] * edge_JJ)
+    right_dJ = (direct_precision_dJ * sign_dJ * data.typical_effect) @ left_JJ + known.moment_dJ
+    right_dJ = right_dJ + measured_dJ * value_dJ + (follows_dJ1 * value_dJ) @ edge_JJ
+    factor_dJJ = torch.linalg.cholesky(posterior_dJJ)
+    covariance_dJJ = torch.cholesky_inverse(factor_dJJ)
     mean_dJ = (covariance_dJJ @ right_dJ[:, :, None]).squeeze(2)
-    return mean_dJ, torch.diagonal(covariance_dJJ, dim1=1, dim2=2).clone()
+    misfit_d = ((measured_dJ + follows_dJ1) * value_dJ**2 + seen_dJ * variance_dJ.log() + follows_dJ * follows_variance_dJ.log()).sum(dim=1)
+    log_root_d = torch.diagonal(factor_dJJ, dim1=1, dim2=2).log().sum(dim=1)
+    evidence_d = 0.5 * (right_dJ * mean_dJ).sum(dim=1) - log_root_d - 0.5 * misfit_d
+    return mean_dJ, torch.diagonal(covariance_dJJ, dim1=1, dim2=2).clone(), evidence_d

@@ -79,6 +79,8 @@ class TargetBlock:
         Variance of what the model leaves unexplained.
     loading_TF
         Loadings of the shared responses.
+    takes_part_D
+        Perturbations that count; all at first.
     """
 
     STATE = ("edge_TJ", "inclusion_TJ", "log_odds_TJ", "slab_mean_TJ", "tau2_T", "loading_TF")
@@ -90,11 +92,12 @@ class TargetBlock:
         self.log_odds_TJ = zero_TJ - torch.inf
         self.tau2_T = torch.full_like(data.effect_TD[:, 0], START_TAU**2)
         self.loading_TF = torch.zeros_like(data.effect_TD[:, :1]).repeat(1, data.strength_DF.shape[1])
+        self.takes_part_D = torch.ones_like(data.effect_TD[0], dtype=torch.bool)
         self._sd2_Q = torch.tensor(SLAB_SD, dtype=torch.float64, device=data.effect_TD.device).square()
 
     def precision(self) -> Tensor:
         """Weight of each effect in the regression, [T, D]."""
-        return torch.div(self.data.weight_TD, self.data.variance_TD + self.tau2_T[:, None])
+        return torch.div(self.data.weight_TD * self.takes_part_D, self.data.variance_TD + self.tau2_T[:, None])
 
     def residual(self, activity_DJ: Tensor) -> Tensor:
         """Return what the model leaves, [T, D]."""
@@ -156,7 +159,7 @@ class TargetBlock:
         self.loading_TF = torch.linalg.solve(normal_TFF, (weight_TD * left_TD) @ strength_DF)
 
     def _renew_tau(self, activity_DJ: Tensor) -> None:
-        weight_TD = self.data.weight_TD
+        weight_TD = self.data.weight_TD * self.takes_part_D
         excess_T = (weight_TD * (self.residual(activity_DJ) ** 2 - self.data.variance_TD)).sum(dim=1) / weight_TD.sum(dim=1).clamp_min(1)
         self.tau2_T = (0.5 * self.tau2_T + 0.5 * excess_T).clamp(self.data.min_tau**2, MAX_TAU**2)
 

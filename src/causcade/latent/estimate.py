@@ -26,7 +26,7 @@ from torch import Tensor
 from causcade.code_digest import code_digest
 from causcade.config_latent import LatentConfig
 from causcade.files import replacing
-from causcade.latent.activities import ActivityData, first_activities, solve_activities
+from causcade.latent.activities import ActivityData, Evidence, first_activities, solve_activities
 from causcade.latent.block import DRUGS_PER_CHUNK, SLAB_SD, BlockData, BlockSums, Prior, TargetBlock
 from causcade.latent.problem import LatentProblem
 from causcade.runtime import Progress
@@ -36,6 +36,7 @@ __all__ = ["Posterior", "estimate"]
 logger = logging.getLogger("causcade")
 
 BLOCK_GENES = 512
+ACTIVITY_ERROR = 0.5  # of a measured activity, as a share of the change of the mRNA
 START_INCLUSION = 0.03
 MIN_INCLUSION, MAX_INCLUSION = 5e-4, 0.5
 MIN_SHARE, MAX_SHARE = 1e-3, 0.2  # of the mean probability of an edge over all sources
@@ -55,6 +56,8 @@ class Posterior:
     ----------
     activity_DJ, activity_variance_DJ
         Latent activities.
+    seen_DJ
+        Whether the mRNA was taken for a measurement of the activity.
     edge_GJ, inclusion_GJ, log_odds_GJ, slab_mean_GJ
         Posterior mean of W, probability of an edge, its log odds (-inf where there can be none), and mean weight if there is one.
     tau2_G, loading_GF
@@ -67,6 +70,7 @@ class Posterior:
 
     activity_DJ: Float64
     activity_variance_DJ: Float64
+    seen_DJ: npt.NDArray[np.bool_]
     edge_GJ: Float64
     inclusion_GJ: Float64
     log_odds_GJ: Float64
@@ -137,11 +141,14 @@ class _Fit:
         self.blocks = [TargetBlock(self._data(part, allowed_GJ, torch.device(devices[i % len(devices)]))) for i, part in enumerate(self.targets)]
         source_J = problem.source_J
         self.links = ActivityData(
-            self._tensor(problem.effect_DG[:, source_J]), self._tensor(problem.variance_DG[:, source_J]), self._tensor(problem.listed_DJ),
+            self._tensor(problem.effect_DG[:, source_J]),
+            self._tensor(problem.variance_DG[:, source_J] + (ACTIVITY_ERROR * problem.effect_DG[:, source_J]) ** 2), self._tensor(problem.listed_DJ),
             self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ), problem.typical_effect, problem.direct_sd,
         )  # fmt: skip
         self.activity_DJ = first_activities(self.links)
         self.variance_DJ = torch.zeros_like(self.activity_DJ)
+        self.seen_DJ = self.links.seen_DJ.clone()
+        self.undecided_D = self._tensor(problem.undecided_D)
         self.inclusion_J = torch.full_like(self.allowed_J, START_INCLUSION)
         self.slab_Q = torch.full((len(SLAB_SD),), 1 / len(SLAB_SD), dtype=torch.float64, device=self.home)
         # A worker computes on its own: threads inside an operation would wait for each other.
@@ -178,6 +185,9 @@ class _Fit:
         """One round."""
         if self.round > 0:
             self._renew_activities()
+        takes_part_D = self._tensor(~self.problem.ambiguous_D | (self.round > 0))
+        for block in self.blocks:
+            block.takes_part_D = takes_part_D.to(block.edge_TJ.device)
         for sweep in range(self.settings.first_sweeps if self.round == 0 else self.settings.sweeps):
             self._sweep(sweep)
         self.round += 1
@@ -216,18 +226,19 @@ class _Fit:
             found = self._over_blocks(run)
             precision_dJJ = sum((part[0] for part in found[1:]), found[0][0])
             moment_dJ = sum((part[1] for part in found[1:]), found[0][1])
-            self.activity_DJ[drugs], self.variance_DJ[drugs] = solve_activities(
-                self.links, drugs, edge_JJ, process_J, shared_DJ[drugs], precision_dJJ, moment_dJ
-            )
+            known = Evidence(edge_JJ, process_J, shared_DJ[drugs], precision_dJJ, moment_dJ)
+            solution = solve_activities(self.links, drugs, known, self.undecided_D[drugs])
+            self.activity_DJ[drugs], self.variance_DJ[drugs], self.seen_DJ[drugs] = solution
 
     def posterior(self) -> Posterior:
         """Everything, on the CPU."""
         gathered = {name: self._gather(name).cpu().numpy() for name in TargetBlock.STATE}
         slab_variance = float((self.slab_Q.cpu() * torch.tensor(SLAB_SD, dtype=torch.float64) ** 2).sum())
         return Posterior(
-            activity_DJ=self.activity_DJ.cpu().numpy(), activity_variance_DJ=self.variance_DJ.cpu().numpy(), edge_GJ=gathered["edge_TJ"],
-            inclusion_GJ=gathered["inclusion_TJ"], log_odds_GJ=gathered["log_odds_TJ"], slab_mean_GJ=gathered["slab_mean_TJ"],
-            tau2_G=gathered["tau2_T"], loading_GF=gathered["loading_TF"], inclusion_J=self.inclusion_J.cpu().numpy(), slab_variance=slab_variance,
+            activity_DJ=self.activity_DJ.cpu().numpy(), activity_variance_DJ=self.variance_DJ.cpu().numpy(), seen_DJ=self.seen_DJ.cpu().numpy(),
+            edge_GJ=gathered["edge_TJ"], inclusion_GJ=gathered["inclusion_TJ"], log_odds_GJ=gathered["log_odds_TJ"],
+            slab_mean_GJ=gathered["slab_mean_TJ"], tau2_G=gathered["tau2_T"], loading_GF=gathered["loading_TF"],
+            inclusion_J=self.inclusion_J.cpu().numpy(), slab_variance=slab_variance,
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -256,7 +267,7 @@ class _Fit:
         logger.info("resumed after round %d of %d", self.round, self.settings.num_rounds)
 
 
-_SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "inclusion_J", "slab_Q")
+_SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "seen_DJ", "inclusion_J", "slab_Q")
 
 
 def _fingerprint(problem: LatentProblem, settings: LatentConfig, allowed_GJ: npt.NDArray[np.bool_]) -> str:

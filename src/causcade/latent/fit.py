@@ -180,7 +180,7 @@ def _edge_table(edges: pd.DataFrame, scores: EdgeScores, problem: LatentProblem,
     bears_GD[problem.source_J] = links_JD
     alone_D = problem.listed_DJ.sum(axis=1) == 1
     num_G, alone_G = bears_GD.sum(axis=1), (bears_GD & alone_D).sum(axis=1)
-    by_mrna_J = np.asarray((problem.listed_DJ & problem.seen_DJ).any(axis=0))
+    by_mrna_J = np.asarray((problem.listed_DJ & posterior.seen_DJ).any(axis=0))
     acts_on_C = np.full(len(edges), "", dtype=object)
     acts_on_C[listed_C] = np.where(by_mrna_J[column_C[listed_C]], "mrna", "activity")
     return pd.DataFrame(
@@ -200,7 +200,7 @@ def _activity_table(problem: LatentProblem, posterior: Posterior, genes: npt.NDA
         {
             "perturbation": np.repeat(np.array(problem.perturbations, dtype=object), num_listed), "gene": np.tile(genes[problem.source_J], num_drugs),
             "activity": posterior.activity_DJ.ravel(), "error": np.sqrt(posterior.activity_variance_DJ).ravel(),
-            "is_listed": problem.listed_DJ.ravel(), "is_seen": problem.seen_DJ.ravel(),
+            "is_listed": problem.listed_DJ.ravel(), "is_seen": posterior.seen_DJ.ravel(),
         }
     )  # fmt: skip
 
@@ -225,7 +225,7 @@ def _summary(problem: LatentProblem, posterior: Posterior, scores: EdgeScores) -
     return {
         "num_perturbations": len(problem.perturbations),
         "num_links": int(problem.listed_DJ.sum()),
-        "num_hidden_links": int(problem.hidden_DG.sum()),
+        "num_hidden_links": int((problem.listed_DJ & ~posterior.seen_DJ).sum()),
         "num_listed_genes": len(problem.source_J),
         "num_candidates": len(known_C),
         "num_with_probability": int(known_C.sum()),

@@ -55,7 +55,11 @@ class LatentProblem:
     seen_DJ
         Whether the mRNA of the gene is an observation of its activity.
     hidden_DG
-        Listed targets whose mRNA is not looked at.
+        Listed targets whose mRNA is not looked at, by their own response.
+    undecided_D
+        Whether how a perturbation acts is left to the fit: on the mRNA of its targets, or on their activity.
+    ambiguous_D
+        Whether some of its targets move and others do not; such a perturbation takes no part until the others have told what its targets do.
     typical_effect, direct_sd
         Size of a typical direct effect, in x, and its spread between links.
     min_tau
@@ -73,6 +77,8 @@ class LatentProblem:
     sign_DJ: Float64
     seen_DJ: BoolArray
     hidden_DG: BoolArray
+    undecided_D: BoolArray
+    ambiguous_D: BoolArray
     typical_effect: float
     direct_sd: float
     min_tau: float
@@ -112,6 +118,9 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     typical = _typical_effect(sign_DG * effect_DG, signed_DG & (sign_DG * z_DG > SEEN_Z), weight_D)
     known_D = effects.table["kind"].isin(settings.known_kinds).to_numpy(bool)
     hidden_DG = _hidden(sign_DG * z_DG, signed_DG, used_DG, known_D, settings.activity)
+    undecided_D = signed_DG.any(axis=1) & ~known_D & (settings.activity == "auto")
+    clear_D = (signed_DG & (sign_DG * z_DG > SEEN_Z)).any(axis=1)
+    still_D = ((effects.sign_DG * z_DG < HIDDEN_Z) & effects.is_target_DG & (effects.sign_DG != 0)).any(axis=1)
     source_J = np.flatnonzero(used_DG.any(axis=0))
     logger.info(
         "%d perturbations, %d listed targets of %d genes (%d act on activity only), typical effect %.2f",
@@ -122,7 +131,8 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     return LatentProblem(
         effect_DG=effect_DG, variance_DG=variance_DG, weight_DG=weight_DG, strength_DF=_shared_strengths(effects, measured_DG),
         source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
-        hidden_DG=hidden_DG, typical_effect=typical, direct_sd=DIRECT_SPREAD * typical,
+        hidden_DG=hidden_DG, undecided_D=undecided_D, ambiguous_D=undecided_D & clear_D & still_D, typical_effect=typical,
+        direct_sd=DIRECT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
     )  # fmt: skip
 
