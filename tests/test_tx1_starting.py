@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from tx1_training_cases import GENES, make_shape
 
 from causcade.errors import InputError
 from causcade.tx1.checkpoint import DRUG_TABLE, read_checkpoint, write_checkpoint
 from causcade.tx1.shape import CollatorSettings
-from causcade.tx1.starting import further_model, new_model
+from causcade.tx1.starting import further_model, inform, new_model
 
 BITS = {"DrugA": np.array([1.0, 0, 1, 0]), "DrugB": np.array([0, 1.0, 1, 0])}
 
@@ -93,3 +94,62 @@ def test_the_model_that_is_gone_on_from_stays_as_it_is():
         further.model.model.flag_encoder.weight.add_(1)
     assert all(torch.equal(before[key], value) for key, value in initial.model.state_dict().items())
     assert replace(initial, name="x").shape == further.shape
+
+
+def make_bins(start, num_cells=200, seed=0):
+    """Bins of two groups of genes, each of which goes up and down together; the last three genes are never seen."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(num_cells, 2))
+    group = np.arange(27) % 2
+    values = np.clip(25 + 8 * factor[:, group] + rng.normal(size=(num_cells, 27)), 1, 50)
+    bins = np.zeros((num_cells, start.vocabulary.size), dtype=np.float32)
+    bins[:, start.vocabulary.gene_tokens[:27]] = values
+    return sp.csr_matrix(bins), group
+
+
+def test_an_informed_model_begins_with_genes_that_go_together_near_each_other():
+    start, plain = make(), make()
+    bins, group = make_bins(start)
+    inform(start.model, bins, 51, seed=0)
+    before, after = (part.model.state_dict()["model.gene_encoder.embedding.weight"] for part in (plain, start))
+    tokens = torch.from_numpy(start.vocabulary.gene_tokens)
+    cosine = torch.corrcoef(after[tokens[:27]]).numpy()
+    same = group[:, None] == group[None, :]
+    np.fill_diagonal(same, False)
+    assert cosine[same].mean() > cosine[group[:, None] != group[None, :]].mean() + 0.3
+    untouched = np.setdiff1d(np.arange(len(before)), tokens[:27])
+    assert torch.equal(before[untouched], after[untouched])
+    assert float(after[tokens[:27]].std()) == pytest.approx(float(before[tokens].std()), rel=0.6)
+
+
+def test_an_informed_model_tells_values_apart_from_the_start():
+    start, plain = make(), make()
+    inform(start.model, make_bins(start)[0], 51, seed=0)
+    values = torch.tensor([10.0, 40.0])
+    with torch.no_grad():
+        apart = [float((part.model.eval().model.expression_encoder(values)).diff(dim=0).norm()) for part in (plain, start)]
+    assert apart[0] < 0.1  # the norm takes the size away
+    assert apart[1] > 1.0
+
+
+def test_being_informed_depends_on_the_seed_and_changes_no_other_parameter():
+    models = [make() for _ in range(3)]
+    bins, _ = make_bins(models[0])
+    for start, seed in zip(models, (0, 0, 1), strict=True):
+        inform(start.model, bins, 51, seed=seed)
+    first, second, other = (start.model.state_dict() for start in models)
+    plain = make().model.state_dict()
+    changed = {key for key in plain if not torch.equal(plain[key], first[key])}
+    assert changed == {
+        f"model.{key}" for key in ("gene_encoder.embedding.weight", "expression_encoder.linear1.weight", "expression_encoder.linear1.bias")
+    }
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not any(torch.equal(first[key], other[key]) for key in changed)
+
+
+def test_without_cells_to_learn_from_only_the_values_are_spread():
+    start = make()
+    inform(start.model, sp.csr_matrix((0, start.vocabulary.size), dtype=np.float32), 51, seed=0)
+    assert torch.equal(
+        start.model.state_dict()["model.gene_encoder.embedding.weight"], make().model.state_dict()["model.gene_encoder.embedding.weight"]
+    )

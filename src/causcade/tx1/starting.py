@@ -121,7 +121,7 @@ def inform(model: Tx1, bins_NV: sp.csr_matrix, num_bins: int, *, seed: int) -> N
     """Begin with what a low-rank model of some training cells knows of the genes, instead of with numbers drawn at random.
 
     A small model that is trained for a minute would otherwise spend it on finding out which genes go together. Only first values change, no name or
-    shape of a parameter. (1) Rows of the table of genes: loadings and mean bin of each gene, each scaled to standard deviation 1 over the genes,
+    shape of a parameter. (1) Rows of the table of genes: loadings and mean bin of each gene, each standardised over the genes,
     turned at random, with a part of the random values. (2) The first layer of the encoder of values: its units bend at places spread over the bins.
     With the published start (no biases) all of them bend at 0, and since a norm follows, all values look the same until biases have grown.
 
@@ -147,8 +147,8 @@ def inform(model: Tx1, bins_NV: sp.csr_matrix, num_bins: int, *, seed: int) -> N
         return
     low_rank = fit_low_rank(bins_NV, rank, seed=seed, iterations=START_ROUNDS)
     turned, sizes, _ = torch.linalg.svd(low_rank.loading_VD[seen], full_matrices=False)  # uncorrelated, in a fixed order
-    known = torch.cat([turned * sizes, (low_rank.mean_V - low_rank.mean_V[seen].mean())[seen, None]], dim=1)
-    known = known / known.std(dim=0).clamp_min(torch.finfo(known.dtype).eps)
+    known = torch.cat([turned * sizes, low_rank.mean_V[seen, None]], dim=1)
+    known = (known - known.mean(dim=0)) / known.std(dim=0).clamp_min(torch.finfo(known.dtype).eps)
     turn = torch.linalg.qr(torch.randn(model.shape.d_model, known.shape[1], generator=random))[0].T
     table = model.model.gene_encoder.embedding.weight
     table[seen] = RANDOM_PART * table[seen] + known @ turn * math.sqrt(2 / model.shape.d_model)
