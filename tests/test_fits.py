@@ -1,7 +1,7 @@
 """Names of the fits of a run."""
 
 from causcade.config import CausalConfig
-from causcade.fits import fit_names, settings_of_fit
+from causcade.fits import fit_names, latent_fit_names, settings_of_fit
 
 
 def test_all_fits_in_a_fixed_order():
@@ -11,6 +11,11 @@ def test_all_fits_in_a_fixed_order():
 
 def test_only_the_two_fits_that_are_always_made():
     assert fit_names(CausalConfig(edge_nulls=0, label_nulls=0, bootstraps=0, drug_folds=0)) == ["main", "noprior"]
+
+
+def test_the_latent_estimator_has_no_fit_without_prior():
+    settings = CausalConfig(edge_nulls=1, label_nulls=0, bootstraps=1, drug_folds=2, held_out_lines=["A549"])
+    assert latent_fit_names(settings) == ["main", "edgenull0", "boot0", "drugs0", "drugs1", "line_A549"]
 
 
 def test_one_more_bootstrap_or_fold_changes_no_other_fit():

@@ -22,7 +22,7 @@ class LatentConfig(Section):
     )
     activity: Literal["auto", "measured", "hidden"] = Field(
         default="auto",
-        description="Activity of a listed target: its mRNA where that moves (auto), always its mRNA (measured), or never (hidden).",
+        description="What a perturbation acts on: decided by the data (auto), always the mRNA of its targets (measured), or their activity (hidden).",
     )
     known_kinds: list[Literal["drug", "knockout", "crispri", "crispra"]] = Field(
         default=["knockout"],
