@@ -40,6 +40,7 @@ STAGES = [
     "conditions",
     "causal",
     "latent",
+    "evidence",
     "network",
     "evaluation",
     "cascades",

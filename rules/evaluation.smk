@@ -1,10 +1,14 @@
 """Every ranking of the candidate edges against references, controls and, where it is known, the truth."""
 
+# Folds of held-out perturbations rank no edges.
+JUDGED = [fit for fit in EVIDENCE_FITS if not fit.startswith("drugs")]
+
 
 rule evaluation:
     """References, nulls, hubs, held-out perturbations and lines."""
     input:
-        fits=expand(rules.causal.output.model, fit=FITS),
+        evidence=expand(rules.evidence.output.evidence, fit=JUDGED),
+        choice=rules.network.output.choice,
         held_out=expand(rules.causal.output.held_out, fit=FITS),
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
@@ -20,6 +24,7 @@ rule evaluation:
         metrics=f"{RUN}/evaluation/metrics.parquet",
         curves=f"{RUN}/evaluation/curves.parquet",
         gains=f"{RUN}/evaluation/gains.parquet",
+        evidence_gains=f"{RUN}/evaluation/evidence_gains.parquet",
         drug_bootstrap=f"{RUN}/evaluation/drug_bootstrap.parquet",
         leak=f"{RUN}/evaluation/leak.parquet",
         hubs=f"{RUN}/evaluation/hubs.parquet",
@@ -39,6 +44,7 @@ rule evaluation:
     params:
         settings=settings_of("evaluation", "seed"),
         fits=FITS,
+        judged=JUDGED,
         code=code_digest("evaluation"),
     script:
         "../workflow_scripts/evaluation.py"

@@ -1,16 +1,24 @@
 """The directed network and its exports."""
 
+# What the table is made of; folds, and perturbations that bootstraps left out, help to choose the column that ranks it.
+RESAMPLED = [fit for fit in EVIDENCE_FITS if fit == "main" or fit.startswith("boot")]
+LEFT_OUT = [fit for fit in EVIDENCE_FITS if fit.startswith(("drugs", "boot"))]
+
 
 rule network:
     """Directed, signed, scored edges with provenance and stability."""
     input:
-        fits=expand(rules.causal.output.model, fit=FITS),
+        main=expand(rules.causal.output.model, fit="main")[0],
+        noprior=expand(rules.causal.output.model, fit="noprior")[0],
+        evidence=expand(rules.evidence.output.evidence, fit=RESAMPLED),
+        held_out=expand(rules.evidence.output.held_out, fit=LEFT_OUT),
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
         targets=rules.targets.output.targets,
         edges=rules.mask.output.edges,
     output:
         edges=f"{RUN}/network/edges.parquet",
+        choice=f"{RUN}/network/score_choice.json",
         tsv=f"{RUN}/network/edges.tsv",
         graphml=f"{RUN}/network/network.graphml",
         gmt=f"{RUN}/network/regulons.gmt",
@@ -22,11 +30,11 @@ rule network:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=small,
+        mem_mb=large,
         runtime=minutes,
     params:
         settings=settings_of("network"),
-        fits=FITS,
+        fits=RESAMPLED,
         code=code_digest("network"),
     script:
         "../workflow_scripts/network.py"

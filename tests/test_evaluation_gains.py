@@ -11,7 +11,7 @@ from scipy import stats
 from causcade.config import EvaluationConfig
 from causcade.evaluation import evaluate
 from causcade.evaluation.comparison import Comparison
-from causcade.evaluation.gains import gains_table
+from causcade.evaluation.gains import evidence_gains_table, gains_table
 
 SETTINGS = EvaluationConfig(bootstrap=60, hubs=10)
 
@@ -87,3 +87,31 @@ def test_fewer_than_two_resampled_fits_have_no_spread(case, num_fits):
     assert (table["num_fits"] == num_fits)[table["value"].notna()].all()
     assert table["low"].isna().all()
     assert set(table.loc[table["value"].notna(), "note"]) == {"fewer than two resampled fits"}
+
+
+def test_evidence_columns_stand_beside_their_own_nulls(case):
+    rng = np.random.default_rng(3)
+    names = ("ridge_edge_null0", "ridge_edge_null1", "ridge_label_null0", "b_edge_null0")
+    draws = {name: rng.normal(size=len(case.candidate_edges)) for name in names}
+    evidence = {"ridge": case.scores["causal"], "b": draws["b_edge_null0"]}
+    found = evaluate(dataclasses.replace(case, evidence=evidence, evidence_nulls=draws), settings=SETTINGS, seed=1)
+    assert not set(draws) & (set(found.metrics["ranking"]) | set(found.curves["ranking"]) | set(found.hub_tests["ranking"]))
+    assert (found.metrics["ranking"] == "ridge").any()
+    assert set(found.evidence_gains["evidence"]) == {"ridge", "b"}
+    # The same values as rankings of their own have the same numbers.
+    key = {"reference": "truth", "subset": "no_prior", "metric": "auprc"}
+    row = found.evidence_gains.query("evidence == 'ridge' and reference == 'truth' and subset == 'no_prior' and metric == 'auprc'").iloc[0]
+    renamed = evaluate(dataclasses.replace(case, evidence={f"c{i}": value for i, value in enumerate(draws.values())}), settings=SETTINGS, seed=1)
+    nulls = [value_of(renamed.metrics, ranking=f"c{i}", **key) for i in range(3)]
+    assert row["value"] == pytest.approx(value_of(found.metrics, ranking="ridge", **key))
+    assert (row["edge_null_mean"], row["edge_null_max"]) == (pytest.approx(np.mean(nulls[:2])), pytest.approx(max(nulls[:2])))
+    assert row["gain_over_edge_null"] == pytest.approx(row["value"] - np.mean(nulls[:2]))
+    assert row["gain_over_label_null"] == pytest.approx(row["value"] - nulls[2])
+    other = found.evidence_gains.query("evidence == 'b'")
+    assert other["label_null_mean"].isna().all()
+    assert (other.loc[other["value"].notna(), "gain_over_edge_null"] == 0).all()
+
+
+def test_without_nulls_of_evidence_the_table_is_empty(tables):
+    assert tables.evidence_gains.empty
+    assert "gain_over_edge_null" in evidence_gains_table(Comparison(metrics=tables.metrics), ["causal", "edge_null0"]).columns

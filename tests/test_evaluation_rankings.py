@@ -7,7 +7,7 @@ import pytest
 from causcade.errors import InputError
 from causcade.evaluation import Responses, name_rankings
 from causcade.evaluation.edges import code_edges
-from causcade.evaluation.rankings import build_rankings, is_null, mean_shift, screened_links
+from causcade.evaluation.rankings import Ranking, build_rankings, is_null, is_value_only, mean_shift, null_of, screened_links
 
 GENES = ["A", "B", "C", "D"]
 PANEL = pd.DataFrame({"gene": GENES})
@@ -110,10 +110,26 @@ def test_links_may_name_ensembl_ids():
     assert screened_links(links, panel, DRUGS).to_numpy().tolist() == [["d0", "A", 1], ["d0", "C", -1], ["d1", "C", 0]]
 
 
-@pytest.mark.parametrize("name", ["causal", "edge_null3", "ridge", "coexpression"])
+@pytest.mark.parametrize("name", ["causal", "edge_null3", "mask", "coexpression"])
 def test_evidence_needs_a_name_of_its_own(name):
     with pytest.raises(InputError, match=rf"expected names that no other ranking has, found {name}\. Rename"):
         build({"causal": np.ones(5)}, evidence={name: np.ones(5)})
+
+
+def test_evidence_takes_the_place_of_the_plain_ranking_of_that_name_but_not_beside_it():
+    ridge = Ranking(name="ridge", score_E=np.ones(5))
+    assert "ridge" in build({"causal": np.ones(5)}, evidence={"ridge": np.ones(5)})
+    with pytest.raises(InputError, match="found ridge"):
+        build({"causal": np.ones(5)}, evidence={"ridge": np.ones(5)}, others=[ridge])
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "kind"), [("ridge_edge_null0", "ridge", "edge"), ("a_b_label_null12", "a_b", "label"), ("edge_null0", None, None)]
+)
+def test_nulls_of_columns_are_told_from_those_of_the_network(name, column, kind):
+    assert null_of(name) == (None if column is None else (column, kind))
+    assert is_value_only(name) is (column is not None)
+    assert is_null(name) is (column is None)
 
 
 def test_mean_shift_equals_a_loop():

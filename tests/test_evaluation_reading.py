@@ -10,11 +10,13 @@ from causcade.causal import run_fit, write_fit
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.evaluation import read_inputs
+from causcade.evidence import measure_evidence
 from causcade.files import write_anndata, write_parquet
-from causcade.responses import aggregate, build_responses, hold_out_line
+from causcade.responses import ScreenFiles, aggregate, build_responses, hold_out_line
 
 SETTINGS = CausalConfig(num_steps=5, edge_nulls=1, label_nulls=0, bootstraps=1, drug_folds=2)
 FITS = ["main", "noprior", "edgenull0", "boot0", "drugs0", "line_A549"]
+JUDGED = ["main", "edgenull0", "boot0"]
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +50,21 @@ def run(tmp_path_factory):
         fits[name] = run_fit(name, responses, screen.edges, SETTINGS, seed=0)
         write_fit(fits[name], folder / "causal" / name)
         write_parquet(folder / "causal" / name / "held_out.parquet", fits[name].held_out)
+    files = ScreenFiles(*plates, screen.targets)
+    partial = {"partial_within": np.random.default_rng(1).uniform(-1, 1, len(screen.edges))}
+    for name in JUDGED:
+        weights = {"weight_no_prior": fits["noprior" if name == "main" else name].score_C}
+        weights |= {"weight": fits["main"].score_C} if name == "main" else {}
+        table, _ = measure_evidence(name, files, screen.edges, SETTINGS, seed=0, weights=weights, partial=partial)
+        write_parquet(folder / "evidence" / f"{name}.parquet", table)
     return folder, screen, paths, plates, raw_GG, fits, responses
 
 
-def read(run, paths):
+def read(run, paths, score="weight_no_prior"):
     folder, plates = run[0], run[3]
-    models = {name: str(folder / "causal" / name / "model.safetensors") for name in FITS}
+    evidence = {name: str(folder / "evidence" / f"{name}.parquet") for name in JUDGED}
     held_out = {name: str(folder / "causal" / name / "held_out.parquet") for name in FITS}
-    return read_inputs(paths, models, held_out, plates)
+    return read_inputs(paths, evidence, held_out, plates, score)
 
 
 def test_everything_is_where_it_belongs(run):
@@ -65,6 +74,10 @@ def test_everything_is_where_it_belongs(run):
     assert sorted(inputs.scores) == ["causal", "causal_boot0", "causal_prior", "edge_null0"]
     np.testing.assert_array_equal(inputs.scores["causal"], fits["noprior"].score_C)
     np.testing.assert_array_equal(inputs.scores["causal_prior"], fits["main"].score_C)
+    assert inputs.score == "weight_no_prior"
+    assert list(inputs.evidence) == ["deconvolution", "mean_shift", "ridge", "partial_within", "aggregate"]
+    nulls = {f"{name}_edge_null0" for name in ("deconvolution", "mean_shift", "ridge", "partial_within", "aggregate")}
+    assert set(inputs.evidence_nulls) == nulls
     for number, edge in enumerate(screen.edges.itertuples()):
         assert inputs.raw_correlation[number] == raw_GG[screen.genes.index(edge.target), screen.genes.index(edge.regulator)]
     assert inputs.responses.perturbations == effects.table["perturbation"].tolist()
@@ -82,6 +95,24 @@ def test_without_truth(run):
     assert read(run, paths).truth_edges is None
 
 
-def test_an_absent_fit_is_told(run):
-    with pytest.raises(InputError, match="Run the stage `causal` first"):
-        read_inputs(run[2], {"noprior": "nowhere/model.safetensors"}, {}, run[3])
+def test_another_column_may_rank_the_network(run):
+    first, second = read(run, run[2]), read(run, run[2], "ridge")
+    for name in ("causal", "edge_null0", "causal_boot0"):
+        assert not np.array_equal(first.scores[name], second.scores[name])
+    np.testing.assert_array_equal(second.scores["causal"], first.evidence["ridge"])
+    np.testing.assert_array_equal(second.scores["edge_null0"], first.evidence_nulls["ridge_edge_null0"])
+    np.testing.assert_array_equal(second.evidence["weight_no_prior"], first.scores["causal"])
+    np.testing.assert_array_equal(second.scores["causal_prior"], first.scores["causal_prior"])
+    weight = read(run, run[2], "weight")
+    np.testing.assert_array_equal(weight.scores["causal"], first.scores["causal"])
+    assert weight.score == "weight_no_prior"
+
+
+def test_an_absent_column_is_told(run):
+    with pytest.raises(InputError, match="expected the column latent that ranks the network"):
+        read(run, run[2], "latent")
+
+
+def test_a_network_of_another_origin_has_no_evidence(run):
+    inputs = read_inputs(run[2], {}, {}, run[3])
+    assert inputs.scores == inputs.evidence == inputs.evidence_nulls == {}

@@ -14,8 +14,8 @@ from causcade.evaluation import evaluate, write_evaluation
 
 SETTINGS = EvaluationConfig(bootstrap=20, hubs=5)
 FILES = [
-    "curves.parquet", "drug_bootstrap.parquet", "gains.parquet", "held_out.parquet", "hub_tests.parquet", "hubs.parquet", "leak.parquet",
-    "metrics.parquet", "summary.json",
+    "curves.parquet", "drug_bootstrap.parquet", "evidence_gains.parquet", "gains.parquet", "held_out.parquet", "hub_tests.parquet", "hubs.parquet",
+    "leak.parquet", "metrics.parquet", "summary.json",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_files_hold_the_tables_and_equal_seeds_give_equal_bytes(tmp_path):
     pd.testing.assert_frame_equal(read, tables.metrics, check_dtype=False)
     assert read["value"].isna().sum() == tables.metrics["value"].isna().sum()
     summary = json.loads((tmp_path / "first" / "summary.json").read_text())
-    assert set(summary) == {"headline", "verdicts", "references", "held_out", "settings"}
+    assert set(summary) == {"headline", "verdicts", "references", "held_out", "score", "settings"}
     assert summary["settings"] == {"bootstrap": 20, "hubs": 5, "top": 100, "hub_edge_share": 0.1, "seed": 0}
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from causcade import evaluation, runtime
+from causcade import evaluation, files, runtime
 from causcade.config import EvaluationConfig
 
 
@@ -12,7 +12,11 @@ def main(job) -> None:
         names = ["edges", "panel", "targets", "prior_edges", "pairs", "universe", "coexpression"]
         paths = {name: given[name] for name in names} | ({"truth": given.truth[0]} if given.truth else {})
         inputs = evaluation.read_inputs(
-            paths, dict(zip(fits, given.fits, strict=True)), dict(zip(fits, given.held_out, strict=True)), (given.conditions, given.baselines)
+            paths,
+            dict(zip(job.params.judged, given.evidence, strict=True)),
+            dict(zip(fits, given.held_out, strict=True)),
+            (given.conditions, given.baselines),
+            files.read_json(given.choice)["score"],
         )
         chosen = EvaluationConfig(**settings["evaluation"])
         tables = evaluation.evaluate(inputs, settings=chosen, seed=settings["seed"], num_threads=job.threads)

@@ -2,18 +2,24 @@
 
 from pathlib import Path
 
-from causcade import causal, files, network, responses, runtime
+import pandas as pd
+
+from causcade import evidence, files, network, responses, runtime
 from causcade.config import NetworkConfig
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        settings = job.params.settings
-        screen = responses.read_responses(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets))
-        weights = {name: causal.read_weights(Path(path).parent) for name, path in zip(job.params.fits, job.input.fits, strict=True)}
-        chosen = NetworkConfig(**settings["network"])
-        table = network.build_network(files.read_parquet(job.input.edges), weights, screen, chosen)
-        network.write_network(table, Path(job.output.edges).parent, chosen)
+        given, settings = job.input, NetworkConfig(**job.params.settings["network"])
+        effects = responses.ScreenFiles(given.conditions, given.baselines, files.read_parquet(given.targets)).effects()
+        tables = {fit: files.read_parquet(path) for fit, path in zip(job.params.fits, given.evidence, strict=True)}
+        boots = [table for fit, table in tables.items() if fit != "main"]
+        held_out = pd.concat([pd.DataFrame(columns=evidence.HELD_OUT_COLUMNS), *map(files.read_parquet, given.held_out)], ignore_index=True)
+        choice = evidence.choose_score(settings.score, tables["main"], boots, held_out, num_genes=len(effects.genes))
+        weights = {"weight": evidence.read_fit_weights(given.main), "weight_no_prior": evidence.read_fit_weights(given.noprior)}
+        table = network.build_network(files.read_parquet(given.edges), weights, tables, effects, choice["score"])
+        files.write_json(job.output.choice, choice)
+        network.write_network(table, Path(job.output.edges).parent, settings)
 
 
 if __name__ == "__main__":

@@ -222,7 +222,9 @@ class CausalConfig(Section):
 class NetworkConfig(Section):
     """The exported network."""
 
-    score: Literal["weight", "weight_no_prior"] = Field(default="weight_no_prior", description="Which fit ranks the edges.")
+    score: Literal[
+        "auto", "latent", "weight", "weight_no_prior", "deconvolution", "mean_shift", "ridge", "partial_correlation", "partial_within", "aggregate"
+    ] = Field(default="auto", description="Which evidence column ranks the edges; auto: by held-out perturbations and bootstraps, no reference.")
     num_export: Positive = Field(default=10_000, description="Edges in the tsv, graphml and gmt exports, best first.")
 
 

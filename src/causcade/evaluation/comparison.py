@@ -18,7 +18,7 @@ import pandas as pd
 from causcade.evaluation.cells import CONSTANT_NOTE, Field, Views, curves_of, make_field, measure, resample, sort_edges, view_edges
 from causcade.evaluation.edges import BoolArray, CodedEdges, FloatArray, Reference, select_edges
 from causcade.evaluation.matching import degree_strata, draw_keys, match_negatives
-from causcade.evaluation.rankings import Ranking, is_drug_bootstrap
+from causcade.evaluation.rankings import Ranking, is_value_only
 from causcade.evaluation.resampling import MIN_VALID_SHARE, interval, resample_targets
 
 __all__ = ["CONSTANT_NOTE", "INTERVAL_METRICS", "NUM_TOP", "Comparison", "compare_rankings"]
@@ -40,7 +40,8 @@ class Comparison:
 
     `metrics` and `curves` are the tables to write. `value` holds the defined values, with a ranking of equal scores at its chance level: as a null
     it found nothing, which is what a good null does. `draws` holds the resampled values [B] behind the intervals, of the same resamplings for all
-    rankings. Fits on resampled perturbations stand in `value` only.
+    rankings. Fits on resampled perturbations and nulls of evidence columns stand in
+    `value` only.
     """
 
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -128,7 +129,7 @@ def compare_rankings(
     def examine(one: Field) -> _Found:
         views = view_edges(ranked, one)
         found = _Found(rows=measure(views, num_top))
-        if not is_drug_bootstrap(ranked.ranking.name):
+        if not is_value_only(ranked.ranking.name):
             found.draws = _add_intervals(views, found.rows, target_row_E, weight_TB)
             found.curves = curves_of(views) if one.subset in CURVE_SUBSETS else {}
         return found
@@ -142,7 +143,7 @@ def compare_rankings(
                 result.value |= {(name, ranking.name, subset, row["metric"]): row["defined"] for row in found.rows if row["defined"] is not None}
                 result.draws |= {(name, ranking.name, subset, metric): draw_B for metric, draw_B in found.draws.items()}
                 curves += [pd.DataFrame({**key, "curve": curve, "x": x, "y": y}) for curve, (x, y) in found.curves.items()]
-                rows += [] if is_drug_bootstrap(ranking.name) else [{**key, **row} for row in found.rows]
+                rows += [] if is_value_only(ranking.name) else [{**key, **row} for row in found.rows]
     result.metrics, result.curves = _metrics_frame(rows), _curves_frame(curves)
     return result
 

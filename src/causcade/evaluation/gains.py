@@ -14,10 +14,10 @@ from scipy import stats
 
 from causcade.evaluation.comparison import Comparison
 from causcade.evaluation.edges import FloatArray
-from causcade.evaluation.rankings import is_drug_bootstrap, is_null
+from causcade.evaluation.rankings import is_drug_bootstrap, is_null, null_of
 from causcade.evaluation.resampling import interval
 
-__all__ = ["drug_bootstrap_table", "gains_table"]
+__all__ = ["drug_bootstrap_table", "evidence_gains_table", "gains_table"]
 
 KINDS = ("edge", "label")
 MIN_BOOTSTRAPS = 2
@@ -79,6 +79,43 @@ def gains_table(comparison: Comparison, names: Sequence[str]) -> pd.DataFrame:
     numbers = ["value", *(f"{kind}_null_{what}" for kind in KINDS for what in ("mean", "max"))]
     numbers += [f"gain_over_{kind}_null{end}" for kind in KINDS for end in ("", "_low", "_high", "_max")]
     return pd.DataFrame(rows, columns=["reference", "subset", "metric", *numbers]).astype(dict.fromkeys(numbers, "Float64"))
+
+
+def evidence_gains_table(comparison: Comparison, names: Sequence[str]) -> pd.DataFrame:
+    """Put each evidence column beside its own nulls: the same machinery on the same permuted data.
+
+    Parameters
+    ----------
+    comparison
+        From :func:`causcade.evaluation.comparison.compare_rankings`, with the rankings `<column>_edge_null<i>` and `<column>_label_null<i>`.
+    names
+        Names of all rankings; the nulls are picked out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        reference, subset, metric, evidence (the column), value, {edge,label}_null_{mean,max}, gain_over_{edge,label}_null (value - mean); missing
+        where there is no such null or the metric is not defined.
+    """
+    nulls: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        of = null_of(name)
+        if of is not None:
+            nulls.setdefault(of[0], {kind: [] for kind in KINDS})[of[1]].append(name)
+    rows: list[dict[str, Any]] = []
+    judged = comparison.metrics[comparison.metrics["ranking"].isin(nulls)]
+    for reference, column, subset, metric in judged[["reference", "ranking", "subset", "metric"]].itertuples(index=False):
+        value = comparison.value.get((reference, column, subset, metric))
+        row: dict[str, Any] = {"reference": reference, "subset": subset, "metric": metric, "evidence": column, "value": value}
+        for kind in KINDS:
+            found = [comparison.value.get((reference, name, subset, metric)) for name in nulls[column][kind]]
+            known = [one for one in found if one is not None]
+            if known:
+                row |= {f"{kind}_null_mean": float(np.mean(known)), f"{kind}_null_max": max(known)}
+                row[f"gain_over_{kind}_null"] = None if value is None else value - float(np.mean(known))
+        rows.append(row)
+    numbers = ["value", *(name for kind in KINDS for name in (f"{kind}_null_mean", f"{kind}_null_max", f"gain_over_{kind}_null"))]
+    return pd.DataFrame(rows, columns=["reference", "subset", "metric", "evidence", *numbers]).astype(dict.fromkeys(numbers, "Float64"))
 
 
 def drug_bootstrap_table(comparison: Comparison, names: Sequence[str]) -> pd.DataFrame:

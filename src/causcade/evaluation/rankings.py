@@ -2,19 +2,20 @@
 
 | ranking | score | sign |
 | --- | --- | --- |
-| causal | absolute value of the caller's standardised weight, fitted with no prior in the penalty | of the weight |
-| causal_prior | the same, curated edges penalised less | of the weight |
-| (evidence columns) | absolute value of what the caller gives, under its name | of the value |
+| causal | what ranks the network: the evidence column that `network.score` names or chooses; no curated edge enters it | of the value |
+| causal_prior | W of the causal module in standard errors, curated edges penalised less | of the weight |
+| (evidence columns) | absolute value of what the caller gives, under its name; :mod:`causcade.evidence` | of the value |
 | coexpression, raw_coexpression | absolute residual and raw correlation | of the correlation |
 | partner_rank | 1 / rank of the regulator among the target's partners; 0 where it is none | - |
 | prior | curated confidence alone, no data | curated sign |
 | mask | candidate out-degree of the source times candidate in-degree of the target: all that the mask can tell, no pair is looked at | - |
 | listed_target | 1 if a screened perturbation is listed to hit the source | - |
-| mean_shift | how the target moves when perturbations hit the source, :func:`mean_shift` | of the shift |
-| ridge | ridge regression between perturbations, :mod:`causcade.evaluation.ridge` | of the coefficient |
+| mean_shift | how the target moves when perturbations hit the source, :func:`mean_shift`, unless it is an evidence column | of the shift |
+| ridge | ridge regression between perturbations, :mod:`causcade.evaluation.ridge`, unless it is an evidence column | of the coefficient |
 | edge_null<i>, label_null<i> | as `causal`, fitted to permuted data | of the weight |
 
-`causal_boot<i>`, as `causal` fitted to resampled perturbations, is no ranking of its own: its spread is the uncertainty of `causal`.
+`causal_boot<i>`, as `causal` fitted to resampled perturbations, is no ranking of its own: its spread is the uncertainty of `causal`. Nor is the null
+of an evidence column, `<column>_edge_null<i>` or `<column>_label_null<i>`: it stands beside its column only (:func:`is_value_only`).
 
 Legend of axes: E candidate edges, D perturbations, G panel genes, S sources that a perturbation hits.
 """
@@ -33,13 +34,18 @@ from causcade.errors import InputError
 from causcade.evaluation.edges import BoolArray, CodedEdges, FloatArray
 from causcade.responses import list_targets
 
-__all__ = ["Ranking", "Responses", "build_rankings", "is_drug_bootstrap", "is_null", "mean_shift", "name_rankings", "screened_links"]
+__all__ = [
+    "Ranking", "Responses", "build_rankings", "is_drug_bootstrap", "is_null", "is_value_only", "mean_shift", "name_rankings", "null_of",
+    "screened_links",
+]  # fmt: skip
 
 SignArray = npt.NDArray[np.int8]
 FITTED_NAME = re.compile(r"^(causal|causal_prior|causal_boot\d+|edge_null\d+|label_null\d+)$")
 BOOTSTRAP_NAME = re.compile(r"^causal_boot\d+$")
 OWN_NAMES = ("coexpression", "raw_coexpression", "partner_rank", "prior", "mask", "listed_target", "mean_shift", "ridge")
+FROM_RESPONSES = ("mean_shift", "ridge")  # of the own ones, what an evidence column may take the place of
 NULL_NAME = re.compile(r"^(edge|label)_null(\d+)$")
+COLUMN_NULL_NAME = re.compile(r"^(.+)_(edge|label)_null(\d+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,17 @@ def is_null(name: str, kind: str | None = None) -> bool:
 def is_drug_bootstrap(name: str) -> bool:
     """Whether a ranking is the causal one on resampled perturbations."""
     return BOOTSTRAP_NAME.match(name) is not None
+
+
+def is_value_only(name: str) -> bool:
+    """Whether a ranking is looked at for its values alone, without intervals, curves or rows of its own."""
+    return is_drug_bootstrap(name) or COLUMN_NULL_NAME.match(name) is not None
+
+
+def null_of(name: str) -> tuple[str, str] | None:
+    """Evidence column and kind ("edge" or "label") of a null of it; None for other rankings."""
+    match = COLUMN_NULL_NAME.match(name)
+    return None if match is None else (match.group(1), match.group(2))
 
 
 def name_rankings(score_by_fit: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, npt.NDArray[np.floating]]:
@@ -218,6 +235,7 @@ def build_rankings(
     is_hit_G: BoolArray,
     raw_correlation_E: npt.NDArray[np.floating] | None = None,
     evidence: Mapping[str, npt.NDArray[np.floating]] | None = None,
+    evidence_nulls: Mapping[str, npt.NDArray[np.floating]] | None = None,
     others: Sequence[Ranking] = (),
 ) -> list[Ranking]:
     """Build all rankings, in the order of the module's table.
@@ -236,6 +254,8 @@ def build_rankings(
         Raw correlation of each edge; without it there is no `raw_coexpression`.
     evidence
         Further signed scores [E] by name.
+    evidence_nulls
+        Signed scores [E] of their nulls, `<column>_edge_null<i>` and `<column>_label_null<i>`.
     others
         Further rankings, such as those of :func:`mean_shift` and :func:`causcade.evaluation.ridge.ridge_between_perturbations`.
 
@@ -251,7 +271,8 @@ def build_rankings(
             f"found {', '.join(sorted(scores)) or 'nothing'}. "
             "Name the fits with `name_rankings`."
         )
-    taken = [name for name in evidence or {} if FITTED_NAME.match(name) or name in OWN_NAMES]
+    own = set(OWN_NAMES) - set(FROM_RESPONSES) | {ranking.name for ranking in others}
+    taken = [name for name in evidence or {} if FITTED_NAME.match(name) or name in own]
     if taken:
         raise InputError(f"evidence: expected names that no other ranking has, found {', '.join(sorted(taken))}. Rename these columns.")
     rank = candidate_edges["rank"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.inf)
@@ -271,6 +292,7 @@ def build_rankings(
     ]
     rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_null(name)), key=_place)]
     rankings += [_signed(name, scores[name]) for name in sorted((name for name in scores if is_drug_bootstrap(name)), key=_place)]
+    rankings += [_signed(name, value_E) for name, value_E in (evidence_nulls or {}).items()]
     for ranking in rankings:
         if ranking.score_E.shape != (edges.num_edges,):
             raise InputError(

@@ -15,12 +15,12 @@ import pandas as pd
 from causcade.config import EvaluationConfig
 from causcade.evaluation.comparison import compare_rankings
 from causcade.evaluation.edges import CodedEdges, build_references, build_subsets, code_edges
-from causcade.evaluation.gains import drug_bootstrap_table, gains_table
+from causcade.evaluation.gains import drug_bootstrap_table, evidence_gains_table, gains_table
 from causcade.evaluation.held_out import held_out_table
 from causcade.evaluation.held_out_baselines import add_baselines
 from causcade.evaluation.hubs import HUB_EDGE_SHARE, hub_tables
 from causcade.evaluation.leak import leak_table
-from causcade.evaluation.rankings import Ranking, Responses, build_rankings, is_drug_bootstrap, is_null, mean_shift, screened_links
+from causcade.evaluation.rankings import Ranking, Responses, build_rankings, is_null, is_value_only, mean_shift, screened_links
 from causcade.evaluation.ridge import ridge_between_perturbations
 from causcade.evaluation.summary import build_summary
 from causcade.files import write_json, write_parquet
@@ -29,7 +29,7 @@ __all__ = ["EvaluationInputs", "EvaluationTables", "evaluate", "write_evaluation
 
 HUB_RANKINGS = ("causal", "causal_prior", "coexpression")
 PRIOR_COLUMNS = ("regulator", "target", "sources")
-TABLES = ("metrics", "curves", "gains", "drug_bootstrap", "leak", "hubs", "hub_tests", "held_out")
+TABLES = ("metrics", "curves", "gains", "evidence_gains", "drug_bootstrap", "leak", "hubs", "hub_tests", "held_out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,11 @@ class EvaluationInputs:
     scores
         Signed scores [E] in the row order of `candidate_edges`, from :func:`causcade.evaluation.rankings.name_rankings`; `causal` is needed.
     evidence
-        Further signed scores [E] by name, each shown as a ranking of its own.
+        Further signed scores [E] by name, each shown as a ranking of its own; `mean_shift` and `ridge` take the place of the plain ones.
+    evidence_nulls
+        Signed scores [E] of their nulls, `<column>_edge_null<i>` and `<column>_label_null<i>`.
+    score
+        Name of the evidence column that `causal` is; "" where it is not known.
     raw_correlation
         Raw correlation of each candidate edge [E].
     responses
@@ -69,6 +73,8 @@ class EvaluationInputs:
     held_out: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     other_lines: Mapping[str, Responses] = field(default_factory=dict)
     evidence: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    evidence_nulls: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    score: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +84,7 @@ class EvaluationTables:
     metrics: pd.DataFrame
     curves: pd.DataFrame
     gains: pd.DataFrame
+    evidence_gains: pd.DataFrame
     drug_bootstrap: pd.DataFrame
     leak: pd.DataFrame
     hubs: pd.DataFrame
@@ -90,11 +97,14 @@ def _rankings(inputs: EvaluationInputs, edges: CodedEdges, links: pd.DataFrame, 
     """All rankings, with the baselines that the responses allow."""
     others: list[Ranking] = []
     if inputs.responses is not None:
-        ridge = ridge_between_perturbations(edges, inputs.responses)
-        others = [mean_shift(edges, links, inputs.responses), *([] if ridge is None else [ridge])]
+        known = {*inputs.evidence, inputs.score}
+        if "mean_shift" not in known:
+            others.append(mean_shift(edges, links, inputs.responses))
+        ridge = None if "ridge" in known else ridge_between_perturbations(edges, inputs.responses)
+        others += [] if ridge is None else [ridge]
     return build_rankings(
         inputs.candidate_edges, edges, inputs.scores, is_hit_G=is_hit_G, raw_correlation_E=inputs.raw_correlation, evidence=inputs.evidence,
-        others=others,
+        evidence_nulls=inputs.evidence_nulls, others=others,
     )  # fmt: skip
 
 
@@ -133,18 +143,20 @@ def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int,
         num_resamplings=settings.bootstrap, rng=np.random.default_rng(seed), num_top=settings.top, num_threads=num_threads,
     )  # fmt: skip
     every_name = [ranking.name for ranking in rankings]
-    names = [name for name in every_name if not is_drug_bootstrap(name)]
+    names = [name for name in every_name if not is_value_only(name)]
     hubs, hub_tests = hub_tables(edges, panel, [one for one in rankings if one.name in HUB_RANKINGS or is_null(one.name)], settings.hubs)
     held_out = held_out_table(add_baselines(inputs.held_out, inputs.responses, links, inputs.other_lines))
     priors = pd.DataFrame(columns=list(PRIOR_COLUMNS)) if inputs.prior_edges is None else inputs.prior_edges
     leak = leak_table(edges, references, inputs.reference_pairs, inputs.reference_universe, priors)
     drug_bootstrap = drug_bootstrap_table(comparison, every_name)
     gains = gains_table(comparison, names)
+    evidence_gains = evidence_gains_table(comparison, every_name)
     summary = build_summary(comparison, references, names, held_out=held_out, hub_tests=hub_tests, leak=leak, drug_bootstrap=drug_bootstrap)
+    summary["score"] = inputs.score
     summary["settings"] = {**settings.model_dump(), "hub_edge_share": HUB_EDGE_SHARE, "seed": seed}
     return EvaluationTables(
-        metrics=comparison.metrics, curves=comparison.curves, gains=gains, drug_bootstrap=drug_bootstrap, leak=leak, hubs=hubs,
-        hub_tests=hub_tests, held_out=held_out, summary=summary,
+        metrics=comparison.metrics, curves=comparison.curves, gains=gains, evidence_gains=evidence_gains, drug_bootstrap=drug_bootstrap, leak=leak,
+        hubs=hubs, hub_tests=hub_tests, held_out=held_out, summary=summary,
     )  # fmt: skip
 
 

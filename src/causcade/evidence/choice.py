@@ -1,9 +1,12 @@
 """Which column ranks the network: decided by held-out perturbations and by bootstrap stability, never by a reference.
 
-1. Held-out perturbations (:mod:`causcade.evidence.held_out`): mean Pearson correlation of each column over perturbations and sizes of network.
-2. Columns whose mean is within one standard error of the best, by differences on the same perturbations, count as equal.
-3. Of these, the most stable one: share of its best edges that are among the best of a bootstrap with the same sign, mean over bootstraps and sizes.
-   Columns within 0.05 of the most stable count as equal, and the first of latent, aggregate, weight_no_prior, deconvolution, mean_shift, ridge wins.
+1. Held-out perturbations (:mod:`causcade.evidence.held_out`), those of folds and those that bootstraps did not draw: mean Pearson correlation of each
+   column over perturbations and sizes of network.
+2. Columns whose mean is within one standard error of the best, by differences on the same perturbations and fits, count as equal.
+3. Of these, those count whose best edges are at least half as stable as those of the most stable: share of the best edges that are among the best of
+   a bootstrap with the same sign, mean over bootstraps and sizes. Stability is asked for and not maximised: a simple statistic changes little with
+   the perturbations whether it is right or wrong.
+4. The first of latent, aggregate, weight_no_prior, deconvolution, mean_shift, ridge that is left.
 
 `weight` (curated edges enter its penalty) and the partial correlations (no perturbation enters, so neither test is one) are shown and not eligible.
 
@@ -26,7 +29,7 @@ from causcade.evidence.held_out import best_edges, network_sizes
 __all__ = ["ELIGIBLE", "choose_score", "overlap_of_best"]
 
 ELIGIBLE = ("latent", "aggregate", "weight_no_prior", "deconvolution", "mean_shift", "ridge")  # first choice first
-SAME_STABILITY = 0.05
+LEAST_STABILITY = 0.5  # of that of the most stable column
 NOT_ELIGIBLE = {
     "weight": "curated edges enter its penalty",
     "partial_correlation": "no perturbation enters it",
@@ -55,7 +58,7 @@ def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], 
     boots
         Those of the bootstraps.
     held_out
-        Tables of held-out predictions of all folds together: column, num_edges, perturbation, pearson.
+        Tables of held-out predictions of all folds and bootstraps together: fit, column, num_edges, perturbation, pearson.
     num_genes
         Genes of the panel.
 
@@ -86,19 +89,20 @@ def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], 
 
 
 def _predicted(held_out: pd.DataFrame) -> pd.DataFrame:
-    """Mean Pearson over sizes, [perturbations, columns]; the W of folds stands for `weight_no_prior` as well."""
+    """Mean Pearson over sizes, [(fit, perturbation), columns]; the W of folds stands for `weight_no_prior` as well."""
     if held_out.empty:
         return pd.DataFrame()
-    table = held_out.groupby(["perturbation", "column"])["pearson"].mean().unstack("column")
-    if "weight" in table and "weight_no_prior" not in table:
-        table["weight_no_prior"] = table["weight"]
+    table = held_out.groupby(["fit", "perturbation", "column"])["pearson"].mean().unstack("column")
+    if "weight" in table:
+        table["weight_no_prior"] = table["weight"].fillna(table.get("weight_no_prior", np.nan))
     return table
 
 
 def _against(predicted: pd.DataFrame, name: str, best: str | None) -> dict[str, Any]:
     if name not in predicted or best is None:
         return {"held_out": None, "behind_best": None, "standard_error": None, "num_perturbations": 0}
-    difference = (predicted[best] - predicted[name]).to_numpy(np.float64)
+    # The same perturbation in several fits counts once.
+    difference = (predicted[best] - predicted[name]).dropna().groupby("perturbation").mean().to_numpy(np.float64)
     error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else None
     return {
         "held_out": float(predicted[name].mean()), "behind_best": float(difference.mean()), "standard_error": error,
@@ -119,7 +123,7 @@ def _decide(eligible: Sequence[str], found: Mapping[str, Mapping[str, Any]], bes
         return "weight_no_prior", "no column says anything of any edge"
     tied = [name for name in eligible if best is None or _is_tied(found[name], best == name)]
     known = {name: found[name]["stability"] for name in tied if found[name]["stability"] is not None}
-    stable = [name for name in tied if name in known and known[name] >= max(known.values()) - SAME_STABILITY] if known else tied
+    stable = [name for name in tied if name in known and known[name] >= LEAST_STABILITY * max(known.values())] if known else tied
     score = stable[0]
     if best is None:
         words = "no perturbation was held out"
@@ -131,7 +135,7 @@ def _decide(eligible: Sequence[str], found: Mapping[str, Mapping[str, Any]], bes
             f"{found[score]['held_out']:.3f}, the best has {found[best]['held_out']:.3f})"
         )
     if len(tied) > 1 and known:
-        words += f", and of these {'the most stable' if len(stable) == 1 else 'the first of the most stable'} over bootstraps ({known[score]:.2f})"
+        words += f", and of these the first that is stable enough over bootstraps ({known[score]:.2f}, the most stable has {max(known.values()):.2f})"
     elif len(tied) > 1:
         words += ", and the first of these"
     return score, words

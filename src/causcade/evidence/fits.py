@@ -29,7 +29,7 @@ from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.evidence.held_out import HELD_OUT_COLUMNS, predict_held_out
 from causcade.evidence.perturbations import deconvolve_targets, prepare_effects, ridge_between_perturbations, shift_of_target
-from causcade.responses import ScreenFiles, gene_positions, responses_for_fit
+from causcade.responses import DrugEffects, ScreenFiles, gene_positions, responses_for_fit
 
 __all__ = ["AGGREGATED", "COLUMNS", "NOT_RANKED", "aggregate_ranks", "measure_evidence", "read_fit_weights", "read_scores"]
 
@@ -96,7 +96,8 @@ def measure_evidence(
         regulator, target, the columns above that this fit has (float32), and, if there is a latent fit, probability and latent_weight (NaN where no
         perturbation hits the regulator); one row per candidate edge, in their order.
     held_out
-        column, num_edges, perturbation, pearson; see :func:`causcade.evidence.held_out.predict_held_out`. Empty unless perturbations are held out.
+        fit, column, num_edges, perturbation, pearson; see :func:`causcade.evidence.held_out.predict_held_out`. Of a bootstrap, the perturbations
+        that were not drawn; empty unless perturbations are left out.
 
     Raises
     ------
@@ -104,6 +105,8 @@ def measure_evidence(
         If an input has another number of edges.
     """
     training, held_out = responses_for_fit(fit, screen, fits, seed=seed)
+    if fit.startswith("boot"):
+        held_out = _not_drawn(training, screen.effects())
     target_C, source_C = gene_positions(edges, training.genes)
     for name, value_C in {**weights, **partial, **({} if latent is None else {"latent": latent["score"].to_numpy()})}.items():
         if len(value_C) != len(edges):
@@ -121,10 +124,17 @@ def measure_evidence(
     table = edges[["regulator", "target"]].astype(str).assign(**{name: value_C.astype(np.float32) for name, value_C in ordered.items()})
     if latent is not None:
         table = table.assign(probability=latent["probability"].to_numpy(np.float32), latent_weight=latent["effect"].to_numpy(np.float32))
-    predictions = pd.DataFrame(columns=HELD_OUT_COLUMNS).astype({"column": str, "num_edges": np.int64, "perturbation": str, "pearson": np.float64})
+    types = {"fit": str, "column": str, "num_edges": np.int64, "perturbation": str, "pearson": np.float64}
+    predictions = pd.DataFrame(columns=HELD_OUT_COLUMNS).astype(types)
     if held_out is not None:
-        predictions = predict_held_out(data, held_out, ordered, target_C, source_C)
+        predictions = predict_held_out(data, held_out, ordered, target_C, source_C).assign(fit=fit)[HELD_OUT_COLUMNS]
     return table.reset_index(drop=True), predictions
+
+
+def _not_drawn(training: DrugEffects, everything: DrugEffects) -> DrugEffects:
+    """Perturbations with a listed target that a bootstrap left out."""
+    drawn_D = everything.table["perturbation"].isin(list(training.table["perturbation"])).to_numpy(bool)
+    return everything.take(~drawn_D & (everything.num_targets_D > 0))
 
 
 def _permuted(fit: str, partial_C: npt.NDArray[np.floating], seed: int) -> Float64:

@@ -25,7 +25,7 @@ from causcade.responses import DrugEffects
 
 __all__ = ["HELD_OUT_COLUMNS", "best_edges", "network_sizes", "predict_held_out"]
 
-HELD_OUT_COLUMNS = ["column", "num_edges", "perturbation", "pearson"]
+HELD_OUT_COLUMNS = ["fit", "column", "num_edges", "perturbation", "pearson"]
 EDGES_PER_GENE = (1, 2, 4)
 WEIGHT_SD = 0.4  # of the normal prior of a weight, x of the target per x of the regulator
 SEEN_Z, HIDDEN_Z = 3.0, 2.5  # as in the causal module
@@ -82,7 +82,7 @@ def predict_held_out(
             for h, perturbation in enumerate(names):
                 kept_G = ~held_out.is_target_DG[h] & np.isfinite(observed_HG[h])
                 rows.append((name, num, perturbation, _pearson(predicted_HG[h, kept_G], observed_HG[h, kept_G])))
-    return pd.DataFrame(rows, columns=HELD_OUT_COLUMNS).astype({"num_edges": np.int64, "pearson": np.float64})
+    return pd.DataFrame(rows, columns=HELD_OUT_COLUMNS[1:]).astype({"num_edges": np.int64, "pearson": np.float64})
 
 
 def _activities(data: Prepared) -> Float64:

@@ -42,9 +42,15 @@ METRIC_WORDS = {
     "sign_accuracy": "Sign",
 }
 RANKING_WORDS = {
-    "causal": "the network, no curated prior in the fit",
-    "causal_prior": "the network, curated prior in the fit",
+    "causal": "the network: the evidence that ranks its edges, no curated prior",
+    "causal_prior": "W of the causal module, curated prior in the fit",
+    "latent": "joint latent-activity estimator",
+    "weight_no_prior": "W of the causal module, no curated prior",
+    "deconvolution": "target deconvolution",
     "mean_shift": "mean shift when the regulator is hit",
+    "aggregate": "mean rank of W, deconvolution and ridge",
+    "partial_correlation": "partial correlation in control cells",
+    "partial_within": "partial correlation within conditions",
     "coexpression": "|residual correlation|",
     "raw_coexpression": "|raw correlation|",
     "partner_rank": "rank among coexpression partners",

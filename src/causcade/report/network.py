@@ -10,12 +10,25 @@ import pandas as pd
 from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, codes, known, rounded
 
-__all__ = ["EDGE_COLUMNS", "best_first", "gene_codes", "hubs", "neighbourhoods", "sign_counts", "table", "targeted_by"]
+__all__ = [
+    "COLUMN_WORDS", "EDGE_COLUMNS", "best_first", "gene_codes", "hubs", "neighbourhoods", "score_choice", "sign_counts", "table", "targeted_by",
+]  # fmt: skip
 
 EDGE_COLUMNS = [
     "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "stability", "identifiability", "num_perturbations",
     "sources", "prior_confidence", "prior_sign", "coexpression",
 ]  # fmt: skip
+COLUMN_WORDS = {
+    "latent": "joint latent-activity estimator",
+    "weight": "W of the causal module, curated prior in the fit",
+    "weight_no_prior": "W of the causal module, no curated prior",
+    "deconvolution": "target deconvolution",
+    "mean_shift": "mean shift when the regulator is hit",
+    "ridge": "ridge regression between perturbations",
+    "partial_correlation": "partial correlation in control cells",
+    "partial_within": "partial correlation of all cells within their condition",
+    "aggregate": "mean rank of W without prior, deconvolution and ridge",
+}
 NEIGHBOURS = 8
 MAX_NEIGHBOUR_EDGES = 30_000
 MAX_PERTURBATIONS = 12
@@ -92,6 +105,16 @@ def _papers(artifacts: Artifacts, best: pd.DataFrame) -> dict[str, list[str]]:
         if papers:
             result[str(row)] = papers[:MAX_PAPERS]
     return result
+
+
+def score_choice(artifacts: Artifacts) -> dict[str, Any] | None:
+    """Which evidence column ranks the network, why, and the numbers of all columns, best on held-out perturbations first."""
+    found = artifacts.json("network/score_choice.json")
+    if found is None:
+        return None
+    rows = [{"name": name, "words": COLUMN_WORDS.get(name, ""), "is_chosen": name == found["score"], **row} for name, row in found["columns"].items()]
+    rows.sort(key=lambda row: (row["held_out"] is None, -(row["held_out"] or 0.0), row["name"]))
+    return {"score": found["score"], "words": COLUMN_WORDS.get(found["score"], ""), "reason": found["reason"], "asked": found["asked"], "rows": rows}
 
 
 def neighbourhoods(edges: pd.DataFrame, genes: dict[str, int]) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
         "num_scored": int(edges["rank"].notna().sum()),
         "signs": network.sign_counts(edges),
         "is_cut": data["neighbours"]["is_cut"],
+        "choice": network.score_choice(artifacts),
     }
     view["figures"] = figures
     return view, data

@@ -1,0 +1,24 @@
+"""Sums over the control cells of one plate. The mathematics is in causcade.coexpression."""
+
+import pandas as pd
+
+from causcade import coexpression, evidence, files, runtime
+from causcade.cells import CellStore
+
+
+def main(job) -> None:
+    with runtime.job_log(job.log[0], threads=job.threads):
+        settings = job.params.settings
+        with CellStore(job.input.cells) as store:
+            moments = evidence.measure_controls(
+                store,
+                pd.Index(files.read_parquet(job.input.panel)["gene_id"]),
+                settings["covariates"]["terms"],
+                files.read_parquet(job.input.cell_cycle),
+                coexpression.sum_options(settings, job.threads),
+            )
+        coexpression.write_moments(job.output.moments, moments)
+
+
+if __name__ == "__main__":
+    main(snakemake)
