@@ -11,6 +11,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from causcade import files
 
@@ -171,6 +172,19 @@ def test_a_table_is_read_by_its_path(tmp_path, monkeypatch):
     monkeypatch.setattr(pyarrow.parquet, "read_table", lambda source, **keys: sources.append(source) or original(source, **keys))
     files.read_parquet(tmp_path / "a.parquet")
     assert sources == [str(tmp_path / "a.parquet")]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_tensors_come_back_and_others_may_read_them(tmp_path, kind):
+    from safetensors import safe_open
+
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    files.write_tensors(tmp_path / "model.safetensors", {"a": values if kind == "numpy" else torch.from_numpy(values)}, {"fact": "1"})
+    with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
+        np.testing.assert_array_equal(file.get_tensor("a"), values)
+        assert file.metadata() == {"fact": "1"}
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_anndata_is_zarr_v3_and_comes_back(tmp_path, recwarn):

@@ -70,10 +70,10 @@ def test_given_lengths_are_the_counted_ones():
 @pytest.mark.parametrize("only_first", [False, True])
 @pytest.mark.parametrize("kernel", ["groups", "bounds"])
 def test_equals_slow_attention(monkeypatch, lengths, only_first, kernel):
-    if kernel == "bounds":
-        monkeypatch.setattr(attention, "_takes_bounds", lambda _: True)
-        monkeypatch.setattr(attention, "varlen_attn", by_bounds)
     layout = lay_out(tiny_batch(lengths))
+    if kernel == "bounds":
+        monkeypatch.setattr(attention, "_takes_bounds", lambda *_: True)
+        layout.varlen_attn = by_bounds
     q, k, v = random_tokens(layout)
     q = q[layout.first_B] if only_first else q
     torch.testing.assert_close(attend(q, k, v, layout), slow_attention(q, k, v, layout.bounds.tolist()))
@@ -97,7 +97,9 @@ def test_no_cells():
 
 
 def test_cpu_and_single_precision_have_no_kernel_with_bounds():
-    assert not attention._takes_bounds(torch.zeros(1, dtype=torch.bfloat16))
+    layout = lay_out(tiny_batch(LENGTHS))
+    assert layout.varlen_attn is None
+    assert not attention._takes_bounds(torch.zeros(1, dtype=torch.bfloat16), layout)
 
 
 def test_pads_before_real_positions():

@@ -26,7 +26,7 @@ from causcade.backend import Backend, torch_device
 from causcade.cells import CellStore
 from causcade.config import BasalConfig
 from causcade.errors import InputError
-from causcade.files import replacing, write_text
+from causcade.files import write_tensors, write_text
 from causcade.runtime import Progress
 
 if TYPE_CHECKING:
@@ -279,12 +279,9 @@ def _explained(x_NG: sp.csr_matrix, error_G: np.ndarray, constant_G: np.ndarray)
 
 def write_basal(folder: str | Path, fit: BasalFit, gene_ids: list[str]) -> None:
     """Write `model.safetensors` (with the gene axis in its metadata, as JSON) and `metrics.jsonl`."""
-    from safetensors.torch import save_file
-
     folder = Path(folder)
-    with replacing(folder / "model.safetensors") as temporary:
-        tensors = {name: value.contiguous() for name, value in fit.decoder.state_dict().items()}
-        save_file(tensors, temporary, metadata={"gene_ids": json.dumps(gene_ids)})
+    tensors = {name: value.contiguous() for name, value in fit.decoder.state_dict().items()}
+    write_tensors(folder / "model.safetensors", tensors, {"gene_ids": json.dumps(gene_ids)})
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in fit.metrics))
 
 

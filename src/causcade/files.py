@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "write_anndata",
     "write_json",
     "write_parquet",
+    "write_tensors",
     "write_text",
     "zarr_v3",
 ]
@@ -109,6 +110,23 @@ def read_parquet(path: str | os.PathLike[str], columns: list[str] | None = None)
     from pyarrow.fs import LocalFileSystem
 
     return pd.read_parquet(os.fspath(path), columns=columns, filesystem=LocalFileSystem())
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write tensors (all of torch, or all of numpy; contiguous) as safetensors, in one step.
+
+    The file can be read by whom a plain file could be: safetensors by itself leaves it to its owner alone.
+    """
+    from safetensors import numpy as of_numpy
+
+    is_numpy = all(type(value).__module__ == "numpy" for value in tensors.values())
+    if not is_numpy:
+        from safetensors import torch as of_torch
+    with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        (of_numpy if is_numpy else of_torch).save_file(dict(tensors), temporary, metadata=dict(metadata))
+        temporary.chmod(mode)
 
 
 @contextlib.contextmanager

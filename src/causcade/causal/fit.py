@@ -20,7 +20,7 @@ from scipy import sparse
 from causcade.causal.problem import Problem
 from causcade.causal.training import Trained
 from causcade.errors import InputError
-from causcade.files import replacing, write_parquet, write_text
+from causcade.files import write_parquet, write_tensors, write_text
 
 __all__ = ["CausalFit", "EdgeWeights", "Response", "assemble_fit", "empty_fit", "read_fit", "read_weights", "write_fit"]
 
@@ -214,12 +214,9 @@ def write_fit(fit: CausalFit, folder: Path) -> None:
 
     Tensor `weight` is W on the candidate edges in the order of the table, `score` the same in standard errors.
     """
-    from safetensors.numpy import save_file
-
     tensors = {name: np.ascontiguousarray(getattr(fit, attribute)) for name, attribute in _ARRAYS.items()} | {"score": fit.score_C}
     facts = {name: getattr(fit, name) for name in _FACTS}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"fit": json.dumps(facts)})  # one key: safetensors keeps several in no fixed order
+    write_tensors(folder / "model.safetensors", tensors, {"fit": json.dumps(facts)})  # one key: safetensors keeps several in no fixed order
     write_parquet(folder / "direct_effects.parquet", fit.direct_effects())
     write_text(folder / "metrics.jsonl", "".join(json.dumps(record, sort_keys=True) + "\n" for record in fit.metrics))
     if len(fit.held_out):

@@ -15,6 +15,7 @@ Axes: B cells, L positions of the padded batch, T real tokens of all cells, H he
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,19 @@ from torch.nn.functional import scaled_dot_product_attention
 from causcade.errors import InputError
 from causcade.tx1.batch import TokenBatch
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch before 2.10
-    varlen_attn = None  # type: ignore[assignment]
-
 __all__ = ["TokenLayout", "attend", "lay_out"]
 
 FLASH_CAPABILITY = (8, 0)  # oldest compute capability that flash attention runs on
+
+
+@lru_cache(maxsize=1)
+def _varlen_attn() -> Any:
+    """Torch's attention over cells laid end to end, None before torch 2.10; a second to import, so only where a GPU is used."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
 
 
 class TokenLayout:
@@ -58,6 +64,8 @@ class TokenLayout:
         Whether all cells are equally long.
     is_hidden_T
         Tokens that are no keys to others; None: all are keys.
+    varlen_attn
+        Torch's attention over cells laid end to end; None where it cannot run.
     """
 
     def __init__(self, lengths: np.ndarray, padded: tuple[int, int], device: torch.device) -> None:
@@ -84,6 +92,7 @@ class TokenLayout:
         self.row_T = order_B[self.cell_T]
         self.column_T = torch.arange(self.num_tokens, device=device) - self.first_B[self.cell_T]
         self.is_hidden_T: torch.Tensor | None = None
+        self.varlen_attn: Any = _varlen_attn() if device.type == "cuda" else None
 
     def pack(self, padded: torch.Tensor) -> torch.Tensor:
         """Take the real tokens: [B, L] to [T]."""
@@ -134,9 +143,9 @@ def _has_flash(device: torch.device) -> bool:
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= FLASH_CAPABILITY
 
 
-def _takes_bounds(q: torch.Tensor) -> bool:
+def _takes_bounds(q: torch.Tensor, layout: TokenLayout) -> bool:
     """Whether `varlen_attn` runs on these tensors."""
-    return varlen_attn is not None and q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and _has_flash(q.device)
+    return layout.varlen_attn is not None and q.dtype in (torch.float16, torch.bfloat16) and _has_flash(q.device)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: TokenLayout) -> torch.Tensor:
@@ -161,9 +170,9 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: TokenLayou
         return _attend_groups(q, k, v, layout)  # type: ignore[no-any-return]
     if layout.is_even:
         return _attend_equal(q, k, v, layout.num_cells, None)
-    if _takes_bounds(q):
+    if _takes_bounds(q, layout):
         bounds_q = layout.bounds if is_whole else torch.arange(q.shape[0] + 1, dtype=torch.int32, device=q.device)
-        out = varlen_attn(q, k, v, bounds_q, layout.bounds, layout.max_length if is_whole else 1, layout.max_length)
+        out = layout.varlen_attn(q, k, v, bounds_q, layout.bounds, layout.max_length if is_whole else 1, layout.max_length)
         assert isinstance(out, torch.Tensor)
         return out
     return _attend_groups(q, k, v, layout)  # type: ignore[no-any-return]

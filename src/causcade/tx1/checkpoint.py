@@ -19,10 +19,9 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from causcade.errors import InputError
-from causcade.files import replacing, write_json
+from causcade.files import write_json, write_tensors
 from causcade.tx1.hub import DRUG_FILE, WEIGHTS, find_folder
 from causcade.tx1.model import Tx1
 from causcade.tx1.shape import CollatorSettings, ModelShape
@@ -150,8 +149,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint, *, tensors: Map
     else:
         _check_drug_ids(checkpoint.drug_ids, shape.drugs.num_drugs, folder / DRUG_FILE)
         write_json(folder / DRUG_FILE, checkpoint.drug_ids)
-    with replacing(path) as temporary:
-        save_file({key: tensor.cpu().contiguous() for key, tensor in state.items()}, temporary, metadata={"format": "pt"})
+    write_tensors(path, {key: tensor.cpu().contiguous() for key, tensor in state.items()}, {"format": "pt"})
 
 
 class _Description(NamedTuple):
