@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from causcade.tx1.separability import balanced_votes, expression_pca, separability
+from causcade.tx1.separability import balanced_votes, expression_pca, linear_probe, separability
 
 
 def make_clouds(num=60, distance=8.0, seed=0, shares=(0.5, 0.5)):
@@ -54,7 +54,19 @@ def test_one_label_and_unknown_labels_are_left_out():
     assert num == (query_labels == "b").sum()
     pair = (reference, query)
     records = separability({"x": pair}, {"line": (labels, query_labels), "same": (np.full(60, "a"), np.full(60, "a"))})
-    assert records == [{"embedding": "x", "label": "line", "accuracy": 1.0, "standard_error": 0.0, "chance": 0.5, "num_cells": 60}]
+    about = {"accuracy": 1.0, "standard_error": 0.0, "probe_accuracy": 1.0, "chance": 0.5, "num_cells": 60}
+    assert records == [{"embedding": "x", "label": "line"} | about]
+
+
+def test_a_linear_probe_finds_a_label_in_a_direction_of_little_variance():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["a", "b"], 400, p=[0.8, 0.2])
+    z = np.column_stack([np.where(labels == "b", 0.1, 0.0) + rng.normal(size=400) * 0.02, rng.normal(size=(400, 2)) * 50, np.zeros(400)])
+    split = (z[:200], labels[:200], z[200:], labels[200:])
+    assert linear_probe(*split) > 0.95
+    assert balanced_votes(*split)[0] < 0.7
+    assert abs(linear_probe(z[:200], labels[:200], z[200:], rng.permutation(labels[200:])) - 0.5) < 0.15
+    assert np.isnan(linear_probe(z[:200], np.full(200, "a"), z[200:], labels[200:]))
 
 
 def test_the_projection_is_a_pca_of_log_counts():
