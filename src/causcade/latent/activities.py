@@ -3,9 +3,9 @@
 Axes: D perturbations (d of a chunk), J listed genes, F shared factors.
 
 (I - W_JJ) a_d = u_d + process noise. u_dj ~ N(sign mu, sd^2) at listed targets (N(0, mu^2 + sd^2) where the sign is unknown), and N(0, tau_j^2)
-elsewhere. The mRNA of a seen gene is a measurement of its activity, with an error of half its change beside that of the mRNA: an activity does not
-follow its mRNA to a few percent, and a small error would let one number overrule all that the gene regulates. All other genes are regressed on the
-activities. All of it is normal, so the posterior is one solution of J equations.
+elsewhere. The mRNA of a seen gene is a measurement of its activity; where the gene is no listed target, with an error of half its change beside that
+of the mRNA: a gene that moves as a consequence may have been hit in its activity too, and a small error would let one number overrule all that the
+gene regulates. All other genes are regressed on the activities. All of it is normal, so the posterior is one solution of J equations.
 
 A perturbation acts on the mRNA of its targets (these are seen) or on their activity (their mRNA follows their regulators, as that of any gene). Where
 this is left to the fit, both are solved for, and the one with the larger marginal likelihood is taken.

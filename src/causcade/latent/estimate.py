@@ -36,7 +36,7 @@ __all__ = ["Posterior", "estimate"]
 logger = logging.getLogger("causcade")
 
 BLOCK_GENES = 512
-ACTIVITY_ERROR = 0.5  # of a measured activity, as a share of the change of the mRNA
+ACTIVITY_ERROR = 0.5  # of the activity of a gene that is no listed target, as a share of the change of its mRNA
 START_INCLUSION = 0.03
 MIN_INCLUSION, MAX_INCLUSION = 5e-4, 0.5
 MIN_SHARE, MAX_SHARE = 1e-3, 0.2  # of the mean probability of an edge over all sources
@@ -142,7 +142,8 @@ class _Fit:
         source_J = problem.source_J
         self.links = ActivityData(
             self._tensor(problem.effect_DG[:, source_J]),
-            self._tensor(problem.variance_DG[:, source_J] + (ACTIVITY_ERROR * problem.effect_DG[:, source_J]) ** 2), self._tensor(problem.listed_DJ),
+            self._tensor(problem.variance_DG[:, source_J] + (ACTIVITY_ERROR * problem.effect_DG[:, source_J] * ~problem.listed_DJ) ** 2),
+            self._tensor(problem.listed_DJ),
             self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ), problem.typical_effect, problem.direct_sd,
         )  # fmt: skip
         self.activity_DJ = first_activities(self.links)
