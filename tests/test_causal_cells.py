@@ -13,7 +13,7 @@ from causcade.config import CausalConfig
 from causcade.errors import InputError
 
 CPU = torch.device("cpu")
-SETTINGS = CausalConfig(training="cells", num_steps=20, l1_start=10, prior_strength=0.0, edge_dropout=0.0, batch_cells=64)
+SETTINGS = CausalConfig(learning_rate=0.02, training="cells", num_steps=20, l1_start=10, prior_strength=0.0, edge_dropout=0.0, batch_cells=64)
 
 
 @pytest.fixture(scope="module")

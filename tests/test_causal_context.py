@@ -32,7 +32,7 @@ def test_a_held_out_line_is_scaled_by_its_context():
         baseline.X[here, 0] = 0.05
         conditions.layers["mean"][(conditions.obs["cell_line"] == "A549").to_numpy(), 0] += change.mean()
     responses = build_responses(screen.conditions, screen.baselines, screen.targets)
-    settings = CausalConfig(num_steps=30, l1_start=10)
+    settings = CausalConfig(learning_rate=0.02, num_steps=30, l1_start=10)
     plain, scaled = (
         run_fit("line_A549", responses, screen.edges, settings.model_copy(update={"context": kind}), seed=0).held_out
         for kind in ("none", "expression")

@@ -12,7 +12,7 @@ from causcade.errors import InputError
 from causcade.responses import aggregate, build_responses
 
 SCREEN = make_screen()
-SETTINGS = CausalConfig(num_steps=60, l1_start=20)
+SETTINGS = CausalConfig(learning_rate=0.02, num_steps=60, l1_start=20)
 
 
 @pytest.fixture(scope="module")

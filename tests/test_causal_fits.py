@@ -16,7 +16,7 @@ from causcade.fits import fit_names
 from causcade.responses import ScreenFiles, aggregate, build_responses, read_responses
 
 SCREEN = make_screen()
-SETTINGS = CausalConfig(num_steps=120, l1_start=30, held_out_lines=["A549"])
+SETTINGS = CausalConfig(learning_rate=0.02, num_steps=120, l1_start=30, held_out_lines=["A549"])
 
 
 @pytest.fixture(scope="module")

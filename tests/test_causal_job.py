@@ -18,7 +18,7 @@ from causcade.responses import ScreenFiles
 
 ROOT = Path(__file__).parents[1]
 SCREEN = make_screen()
-SETTINGS = CausalConfig(num_steps=60, l1_start=20, batch_perturbations=10)
+SETTINGS = CausalConfig(learning_rate=0.02, num_steps=60, l1_start=20, batch_perturbations=10)
 
 
 @pytest.fixture(scope="module")

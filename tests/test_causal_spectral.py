@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from causcade.causal.operator import Pattern
-from causcade.causal.spectral import SpectralProbe, exact_radius
+from causcade.causal.spectral import SpectralProbe, exact_radius, log_growth
 
 CPU = torch.device("cpu")
 
@@ -115,3 +115,24 @@ def test_a_network_without_cycles_or_edges_has_no_radius(num_genes):
     chain = np.diag(np.full(num_genes - 1, 0.5), k=-1)
     assert not exact_radius(*of_matrix(chain)) > 0.35, "eigenvalues of a long chain are ill conditioned"
     assert not exact_radius(*of_matrix(np.zeros((num_genes, num_genes)))) > 0
+
+
+def test_growth_and_its_gradient_agree_with_dense_autograd():
+    pattern = random_pattern(num_genes=10, share=0.4, seed=2)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(pattern.num_edges, generator=generator, dtype=torch.float64).requires_grad_()
+    vector = torch.randn(10, 1, generator=generator, dtype=torch.float64)
+    vector = vector / vector.norm()
+    expected = torch.linalg.matrix_power(dense(pattern, values), 5).matmul(vector).norm().log() / 5
+    found = log_growth(values, vector, pattern, 5)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, values)[0], torch.autograd.grad(expected, values)[0])
+
+
+def test_the_gradient_falls_on_the_edges_of_the_cycle():
+    matrix = np.array([[0.0, -2.0, 0.0], [0.5, 0.0, 0.0], [0.3, 0.0, 0.0]])
+    pattern, values = of_matrix(matrix)
+    probe = SpectralProbe(3, torch.Generator().manual_seed(0), CPU)
+    probe.measure(pattern, values)
+    gradient = torch.autograd.grad(log_growth(values.requires_grad_(), probe.vector_G1, pattern, 100), values)[0]
+    np.testing.assert_allclose(gradient.numpy(), [0.5 / -2.0, 0.5 / 0.5, 0.0], atol=0.02)

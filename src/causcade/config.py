@@ -180,7 +180,7 @@ class CausalConfig(Section):
     batch_perturbations: Positive = Field(default=128, description="Perturbations per step, with all their conditions.")
     batch_cells: Positive = Field(default=2048, description="Treated cells per step, where `training` is cells.")
     processes: Positive = Field(default=1, description="Processes that share a fit through torchrun, one GPU each where there are GPUs.")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(default=0.02, description="Step size of Adam.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=0.005, description="Step size of Adam.")
     edge_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.2, description="Share of candidate edges dropped at each step.")
     l1: Annotated[float, Field(ge=0)] = Field(default=1.0, description="L1 penalty on edges, in standard errors of an edge.")
     l1_start: Count = Field(default=50, description="First step with the L1 penalty.")

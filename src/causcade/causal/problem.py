@@ -7,17 +7,19 @@ Everything here is computed from the data of the fit, so a null or a bootstrap d
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from causcade.code_digest import code_digest
 from causcade.config import CausalConfig
 from causcade.responses import DrugEffects, fit_shared_response, gene_positions
 
-__all__ = ["Problem", "gene_positions", "make_problem"]
+__all__ = ["Problem", "fingerprint", "gene_positions", "make_problem"]
 
 logger = logging.getLogger("causcade")
 
@@ -161,3 +163,13 @@ def _with_nuisance(target_C: IndexArray, source_C: IndexArray, hit_J: IndexArray
     candidate_key = target_C * num_genes + source_C
     key_E = np.union1d(candidate_key, every_key)
     return key_E // num_genes, key_E % num_genes, np.searchsorted(key_E, candidate_key).astype(np.int64)
+
+
+def fingerprint(problem: Problem, settings: CausalConfig, seed: int) -> str:
+    """Digest of all that a fit depends on, its code included: a job may be killed before any of it changes."""
+    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {problem.perturbations} {code_digest('causal')}".encode())
+    for one in fields(problem):
+        value = getattr(problem, one.name)
+        if isinstance(value, np.ndarray):
+            digest.update(f"{one.name} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ Axes: G genes, E edges.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from causcade.causal.operator import Pattern
 
-__all__ = ["SpectralProbe", "exact_radius"]
+__all__ = ["SpectralProbe", "exact_radius", "log_growth"]
 
 logger = logging.getLogger("causcade")
 
@@ -66,6 +67,44 @@ def _steps(matrix: Tensor, vector_G1: Tensor, num_steps: int) -> tuple[Tensor, T
         logs.append(norm.log())
         vector_G1 = image / norm.clamp_min(torch.finfo(image.dtype).tiny)
     return vector_G1, torch.stack(logs).mean()
+
+
+class LogGrowth(torch.autograd.Function):
+    """Mean logarithm of the growth of a vector over power steps, with its gradient in the values."""
+
+    @staticmethod
+    def forward(ctx: Any, value_E: Tensor, vector_G1: Tensor, pattern: Pattern, num_steps: int) -> Tensor:
+        """Return the logarithm of the geometric mean of the ratios of norms."""
+        matrix = pattern.matrix(value_E)
+        units, norms = [vector_G1], []
+        for _ in range(num_steps):
+            image = matrix @ units[-1]
+            norms.append(image.norm().clamp_min(torch.finfo(image.dtype).tiny))
+            units.append(image / norms[-1])
+        ctx.save_for_backward(value_E, torch.stack(norms), *units)
+        ctx.pattern = pattern
+        return torch.stack(norms).log().mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """Gradient of the values [E]: sum over the steps of the adjoint of the target times the vector of the source."""
+        value_E, norms, *units = ctx.saved_tensors
+        transposed = ctx.pattern.transposed(value_E)
+        adjoint, adjoints = units[-1], []
+        for norm in norms.flip(0):
+            adjoints.append(adjoint / norm)
+            adjoint = transposed @ adjoints[-1]
+        product_E = ctx.pattern.sampled_product(torch.cat(adjoints[::-1], dim=1), torch.cat(units[:-1], dim=1))
+        return gradients[0] / len(norms) * product_E, None, None, None
+
+
+def log_growth(value_E: Tensor, vector_G1: Tensor, pattern: Pattern, num_steps: int = POWER_STEPS) -> Tensor:
+    """Logarithm of the radius that power steps from a vector of norm 1 find; differentiable in the values.
+
+    It needs no eigenvectors, so complex dominant eigenvalues are nothing special.
+    """
+    growth: Tensor = LogGrowth.apply(value_E, vector_G1, pattern, num_steps)  # type: ignore[no-untyped-call]
+    return growth
 
 
 def exact_radius(pattern: Pattern, value_E: Tensor, *, start_G1: Tensor | None = None) -> float:

@@ -12,9 +12,8 @@ Adam gives few exact zeros and the threshold moves with its step: the number of 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,9 @@ from torch import Tensor
 from causcade.causal.cells import CellBatch, CellStream
 from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
 from causcade.causal.penalties import l1_ball_threshold, source_factor
-from causcade.causal.problem import Problem
+from causcade.causal.problem import Problem, fingerprint
 from causcade.causal.ranks import ALONE, Ranks
-from causcade.causal.spectral import POWER_STEPS, SpectralProbe, exact_radius
-from causcade.code_digest import code_digest
+from causcade.causal.spectral import POWER_STEPS, SpectralProbe, exact_radius, log_growth
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.files import replacing
@@ -48,6 +46,9 @@ SHARED_SD = 0.5  # prior standard deviation of a shared loading
 START_TAU, MIN_TAU_SHARE, MAX_TAU = 0.06, 0.3, 1.0  # the least tau is a share of the median standard error
 LOW_RANK_START = 0.3
 FINAL_POWER_STEPS = 200
+PROJECTION_ROUNDS = 6
+MAX_LOG_STEP = 0.25  # of the logarithm of the radius in one round; a gradient tells little further away
+NEAR_BOUND = 1.01  # what is left beyond the bound is scaled away
 MAX_OFF_TARGET = 0.2  # of the sum of direct effects on listed targets: beyond it, effects beside them stand in for edges
 
 
@@ -139,7 +140,7 @@ class _Trainer:
     ) -> None:
         self.settings, self.step, self.metrics = settings, 0, list[dict[str, float]]()
         self.ranks, self.cells = ranks, cells
-        self.fingerprint = _fingerprint(problem, settings, seed)
+        self.fingerprint = fingerprint(problem, settings, seed)
         self.generator = torch.Generator().manual_seed(seed)  # on the CPU, so that the draws do not depend on the device
         self.pattern = Pattern(problem.target_E, problem.source_E, num_genes, device)
         self.device = device
@@ -241,7 +242,7 @@ class _Trainer:
                 self._adam(name, value, gradient)
             self.num_bounded += self._bound_off_target()
             radius = self.ranks.number_of_first(lambda: self.probe.measure(self.pattern, self.values()))
-            projected = self._shrink_to_bound(radius)
+            projected = self._project(radius)
         self.num_projected += projected
         self.metrics.append(
             {
@@ -272,8 +273,29 @@ class _Trainer:
         if l1 is not None and self.step >= self.settings.l1_start:
             value.copy_(torch.sign(value) * (value.abs() - rate * self.scale * l1 / size).clamp_min(0))
 
+    def _project(self, radius: float) -> bool:
+        """Bring the spectral radius to its bound by the least change of the parameters of W; whether it was beyond.
+
+        To first order, the least change is along the gradient of the radius: it falls on the edges of the cycles that are too strong. Scaling
+        all of W would take from every edge, at every step, what many small edges together add to one mode.
+        """
+        was_beyond, bound = radius > self.settings.max_spectral_radius, self.settings.max_spectral_radius
+        for _ in range(PROJECTION_ROUNDS):
+            if radius <= NEAR_BOUND * bound:
+                break
+            weights = [value for name, value in self.parameters.items() if name not in ("direct_S", "loading_FG")]
+            with torch.enable_grad():
+                gradients = torch.autograd.grad(log_growth(self.values(), self.probe.vector_G1, self.pattern), weights)
+            self.ranks.take_from_first(gradients)
+            square = float(sum((gradient**2).sum() for gradient in gradients))
+            for value, gradient in zip(weights, gradients, strict=True):
+                value.sub_(gradient, alpha=min(float(np.log(radius / bound)), MAX_LOG_STEP) / max(square, EPSILON))
+            radius = self.ranks.number_of_first(lambda: self.probe.measure(self.pattern, self.values()))
+        self._shrink_to_bound(radius)
+        return was_beyond
+
     def _shrink_to_bound(self, radius: float) -> bool:
-        """Shrink the parameters of W if its spectral radius is beyond the bound; whether it was."""
+        """Scale the parameters of W if its spectral radius is beyond the bound; whether it was."""
         bound = self.settings.max_spectral_radius
         if radius <= bound:
             return False
@@ -384,13 +406,3 @@ class _Trainer:
 
 
 _STATE_TENSORS = ("tau2_G1", "information_E", "l1_E", "l1_direct_S")
-
-
-def _fingerprint(problem: Problem, settings: CausalConfig, seed: int) -> str:
-    """Digest of all that a fit depends on, its code included: a job may be killed before any of it changes."""
-    digest = hashlib.sha256(f"{settings.model_dump_json()} {seed} {problem.perturbations} {code_digest('causal')}".encode())
-    for one in fields(problem):
-        value = getattr(problem, one.name)
-        if isinstance(value, np.ndarray):
-            digest.update(f"{one.name} {value.shape}".encode() + np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()
