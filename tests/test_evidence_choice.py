@@ -82,6 +82,15 @@ def test_a_column_that_says_nothing_is_not_chosen():
     assert nothing["score"] == "weight_no_prior"
 
 
+def test_without_listed_targets_no_network_is_made_of_associations():
+    nothing = dict.fromkeys(("latent", "weight", "weight_no_prior", "deconvolution", "mean_shift"), 0 * ORDER)
+    main = pd.DataFrame({**nothing, "ridge": ORDER, "aggregate": ORDER})
+    found = choose(main=main)
+    assert found["score"] == "weight_no_prior"
+    assert found["columns"]["ridge"]["why_not"] == "no perturbation has a listed target"
+    assert choose(main=main.assign(deconvolution=ORDER, mean_shift=ORDER))["score"] == "aggregate"
+
+
 def test_without_folds_stability_decides_and_without_either_the_order():
     boots = [evidence(latent=ORDER[::-1])]
     assert choose(boots=boots)["score"] == "weight_no_prior"

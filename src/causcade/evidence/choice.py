@@ -8,7 +8,8 @@
    the perturbations whether it is right or wrong.
 4. The first of latent, aggregate, weight_no_prior, deconvolution, mean_shift, ridge that is left.
 
-`weight` (curated edges enter its penalty) and the partial correlations (no perturbation enters, so neither test is one) are shown and not eligible.
+`weight` (curated edges enter its penalty) and the partial correlations (no perturbation enters, so neither test is one) are shown and not eligible;
+nor, where no perturbation has a listed target, are `ridge` and `aggregate`: an association has no direction, and no network is claimed from it.
 
 Axes: C candidate edges.
 """
@@ -29,6 +30,8 @@ from causcade.evidence.held_out import best_edges, network_sizes
 __all__ = ["ELIGIBLE", "choose_score", "overlap_of_best"]
 
 ELIGIBLE = ("latent", "aggregate", "weight_no_prior", "deconvolution", "mean_shift", "ridge")  # first choice first
+FROM_TARGETS = ("deconvolution", "mean_shift")
+NEEDS_TARGETS = ("aggregate", "ridge")
 LEAST_STABILITY = 0.5  # of that of the most stable column
 NOT_ELIGIBLE = {
     "weight": "curated edges enter its penalty",
@@ -76,16 +79,23 @@ def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], 
     present = [name for name in COLUMNS if name in main.columns]
     if asked != "auto" and asked not in present:
         raise InputError(f"network.score: expected auto or one of {', '.join(present)}, found {asked}. Write `network: {{score: auto}}`.")
-    eligible = [name for name in ELIGIBLE if name in present and (main[name] != 0).any()]
+    is_hit = any((main[name] != 0).any() for name in FROM_TARGETS if name in present)
+    eligible = [name for name in ELIGIBLE if name in present and (main[name] != 0).any() and (is_hit or name not in NEEDS_TARGETS)]
     predicted = _predicted(held_out)
     means = {name: float(predicted[name].mean()) for name in present if name in predicted}
     best = max((name for name in eligible if name in means), key=lambda name: means[name], default=None)
     found: dict[str, dict[str, Any]] = {}
     for name in present:
-        row = {"is_eligible": name in eligible, "why_not": "" if name in eligible else NOT_ELIGIBLE.get(name, "it says nothing of any edge")}
+        row = {"is_eligible": name in eligible, "why_not": "" if name in eligible else _why_not(main, name)}
         found[name] = row | _against(predicted, name, best) | {"stability": _stability(name, main, boots, num_genes)}
     score, reason = (asked, "the configuration asks for it") if asked != "auto" else _decide(eligible, found, best)
     return {"asked": asked, "score": score, "reason": f"{score}: {reason}.", "columns": found}
+
+
+def _why_not(main: pd.DataFrame, name: str) -> str:
+    if name in NOT_ELIGIBLE:
+        return NOT_ELIGIBLE[name]
+    return "no perturbation has a listed target" if name in NEEDS_TARGETS and (main[name] != 0).any() else "it says nothing of any edge"
 
 
 def _predicted(held_out: pd.DataFrame) -> pd.DataFrame:
