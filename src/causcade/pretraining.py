@@ -172,10 +172,10 @@ def _starting_model(stores: Sequence[CellStore], settings: PretrainingConfig, se
 
 
 def _own_shape(settings: PretrainingConfig) -> ModelShape:
-    """Shape of a small model. Its outputs are scaled to -1..1, with which it learns in far fewer steps."""
+    """Shape of a small model: outputs scaled to -1..1, with which it learns in far fewer steps, and no dropout, as it sees a cell once or twice."""
     return ModelShape(
         vocab_size=1, d_model=settings.d_model, num_layers=settings.num_layers, num_heads=settings.num_heads, expansion=settings.expansion,
-        standard_scale_outputs=True,
+        standard_scale_outputs=True, expression_dropout=0.0,
     )  # fmt: skip
 
 
