@@ -83,7 +83,7 @@ rule embedding:
         f"{BENCHMARKS}/embedding/{{plate}}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2 if SOURCE == "tx1" else 1
+    threads: 1
     resources:
         mem_mb=inference,
         runtime=minutes,

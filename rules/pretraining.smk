@@ -51,7 +51,7 @@ rule pretraining:
         f"{BENCHMARKS}/pretraining.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2 * CONFIG.pretraining.processes
+    threads: CONFIG.pretraining.processes
     resources:
         mem_mb=training,
         runtime=minutes,
