@@ -499,6 +499,8 @@ def test_other_sources_of_embeddings(copy: Path) -> None:
 def test_a_model_without_held_out_cells_is_not_judged(copy: Path) -> None:
     folder = copy / "pretraining/small"
     kept = {key: value for key, value in read_json(folder / "summary.json").items() if not key.endswith("mse") and key != "separability"}
+    page = changed(copy, "pretraining/small/summary.json", low_rank_dimensions=16)
+    assert "it is not below that of the PCA of 16 dimensions (90.3)" in page.text("embedding")
     write_json(folder / "summary.json", kept | {"num_held_out": 0, "initial": "tahoebio/Tahoe-x1:70m"})
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
     page = Page(build_report(copy, ReportConfig(), run="demo"))

@@ -15,10 +15,9 @@ __all__ = ["embedding"]
 MAX_MAP_CELLS = 15_000
 FEW_PARAMETERS = 10_000_000
 TWO_SIDED = 1.96
-EMBEDDING_WORDS = {"tx1": "TX1", "pca": "PCA of as many dimensions"}
+EMBEDDING_WORDS = {"tx1": "TX1", "pca": "PCA"}
 LABEL_WORDS = {"cell_line": "cell line", "treated": "treated or control"}
 CURVES = {"held_out_expression_mse": ("from the gene’s own state", 1), "held_out_product_mse": ("from the cell’s embedding", 2)}
-BASELINES = {"gene_mean_mse": "mean of the gene", "low_rank_mse": "PCA of as many dimensions"}
 
 
 def embedding(artifacts: Artifacts, data: dict[str, Any], figures: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,12 +73,13 @@ def _pretraining(artifacts: Artifacts, figures: dict[str, Any], config: Mapping[
     summary, metrics = artifacts.json(f"{folder}/summary.json"), artifacts.json_lines(f"{folder}/metrics.jsonl")
     if summary is None:
         return None
+    baselines = {"gene_mean_mse": "mean of the gene", "low_rank_mse": _of_rank(summary)}
     curves = []
     for name, (words, colour) in CURVES.items():
         if metrics is not None and name in metrics:
             rows = metrics[["step", name]].dropna()
             curves.append(charts.line(words, rows["step"].tolist(), rows[name].tolist(), colour=colour, wide=name == "held_out_expression_mse"))
-    marks = [{"y": rounded([summary[name]])[0], "label": words} for name, words in BASELINES.items() if name in summary]
+    marks = [{"y": rounded([summary[name]])[0], "label": words} for name, words in baselines.items() if name in summary]
     if curves:
         figures["pretraining"] = charts.lines(
             "Pre-training of the model", x="optimiser step", y="mean squared error of a masked gene, bins²", series=curves, marks=marks
@@ -87,13 +87,19 @@ def _pretraining(artifacts: Artifacts, figures: dict[str, Any], config: Mapping[
     reached = [summary[name] for name in CURVES if name in summary]
     return {
         "summary": summary,
-        "baselines": [(words, summary[name], min(reached) < summary[name]) for name, words in BASELINES.items() if name in summary and reached],
+        "baselines": [(words, summary[name], min(reached) < summary[name]) for name, words in baselines.items() if name in summary and reached],
         "best": min(reached, default=None),
         "labels": _labels(summary.get("separability") or []),
         "is_small": summary.get("num_parameters", 0) < FEW_PARAMETERS,
         # of a small new model the table of genes begins with a low-rank model (causcade.pretraining)
         "is_informed": summary.get("initial") is None and (config.get("pretraining") or {}).get("size") is None,
     }
+
+
+def _of_rank(summary: Mapping[str, Any]) -> str:
+    """Name the low-rank model; it has fewer dimensions than the model where more would not fit into memory."""
+    num = summary.get("low_rank_dimensions")
+    return "PCA of as many dimensions" if num in (None, summary.get("num_dimensions")) else f"PCA of {num} dimensions"
 
 
 def _labels(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
