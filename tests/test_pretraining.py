@@ -139,7 +139,7 @@ def test_no_cells_are_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_simulated_screen_is_learned_better_than_by_means_of_genes(tmp_path):
-    """The demo's screen and model, trained three times as long as in the demo: minutes on two cores. Treated cells it does not tell from controls yet."""
+    """The demo's screen and model, trained three times as long as in the demo: minutes on two cores. It does not tell treated cells from controls."""
     stores = simulated_stores(tmp_path, SimulationConfig())
     torch.set_num_threads(2)
     try:
