@@ -231,9 +231,18 @@ class Maker:
             weight=weight, weight_no_prior=weight * 0.9, effect=weight * 1.3, score=score, rank=pd.Series(-score).rank(method="first").astype(int),
             sign=np.sign(weight).astype("i1"), stability=np.where(count > 0, self.rng.random(size), np.nan), num_perturbations=count,
             identifiability=np.where(count > 0, "direct", np.where(self.rng.random(size) < 0.4, "indirect", "none")), posterior=self.rng.random(size),
+            probability=np.where(count > 0, self.rng.random(size), np.nan),
         )  # fmt: skip
         self.net = table.sort_values("rank", ignore_index=True)
         files.write_parquet(self.folder / "network/edges.parquet", self.net)
+        row = {"is_eligible": True, "why_not": "", "num_perturbations": 12, "behind_best": 0.0, "standard_error": 0.0}
+        columns = {
+            "ridge": row | {"held_out": 0.12, "behind_best": 0.1875, "standard_error": 0.01, "stability": 0.4},
+            "latent": row | {"held_out": 0.3075, "stability": None},
+            "partial_within": row | {"held_out": None, "stability": 1.0, "is_eligible": False, "why_not": "no perturbation enters it"},
+        }
+        choice = {"asked": "auto", "score": "latent", "reason": "latent: it predicts held-out perturbations best.", "columns": columns}
+        files.write_json(self.folder / "network/score_choice.json", choice)
 
     def evaluation(self) -> None:
         scores, curves, gains = [], [], []

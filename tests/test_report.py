@@ -231,6 +231,24 @@ def test_edge_table_holds_the_best_edges_and_their_evidence(run: Path) -> None:
     assert sorted(map(int, shown["papers"])) == curated
 
 
+def test_what_ranks_the_edges_is_said_with_the_numbers_of_every_column(page: Page, copy: Path) -> None:
+    words = page.text("network")
+    assert "latent: it predicts held-out perturbations best. No reference and no curated edge takes part" in words
+    order = [words.index(name) for name in ("latent ranks joint latent-activity estimator 0.307", "ridge ridge regression", "partial within partial")]
+    assert order == sorted(order)
+    assert "perturbations 0.120 0.188 0.0100 0.400 yes" in words
+    assert "no: no perturbation enters it" in words
+    (copy / "network/score_choice.json").unlink()
+    assert "What ranks the edges" not in Page(build_report(copy, ReportConfig(), run="run")).text("network")
+
+
+def test_an_edge_whose_regulator_none_hits_has_no_probability(run: Path, page: Page) -> None:
+    edges = pd.read_parquet(run / "network/edges.parquet").sort_values("rank").head(len(page.data["edges"]["rank"]))
+    shown = page.data["edges"]["probability"]
+    assert [one is None for one in shown] == edges["probability"].isna().tolist()
+    assert "probability" not in page.data["edges"]["extra"]
+
+
 def test_neighbourhoods_hold_the_best_edges_of_every_gene(run: Path, page: Page) -> None:
     edges = pd.read_parquet(run / "network/edges.parquet").sort_values("rank")
     shown = page.data["neighbours"]

@@ -77,13 +77,15 @@ def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_
     best = best_first(edges).head(num_edges).reset_index(drop=True)
     hit_by = targeted_by(artifacts)
     shown = sorted(set(best["regulator"].astype(str))) if hit_by else []
-    extra = [name for name in best.columns if name not in EDGE_COLUMNS]
+    probability = best["probability"] if "probability" in best else pd.Series(np.nan, index=best.index)
+    extra = [name for name in best.columns if name not in (*EDGE_COLUMNS, "probability")]
     papers = _papers(artifacts, best)
     return {
         "regulator": gene_codes(genes, best["regulator"]),
         "target": gene_codes(genes, best["target"]),
         **{name: rounded(best[name]) for name in ("weight", "weight_no_prior", "effect", "score", "stability", "prior_confidence", "coexpression")},
         **{name: rounded(best[name], 12) for name in ("rank", "sign", "prior_sign", "num_perturbations")},
+        "probability": rounded(probability),
         "identifiability": codes(best["identifiability"]),
         "sources": codes(pd.Series(known(best["sources"]))),
         "extra": {name: rounded(best[name]) if pd.api.types.is_numeric_dtype(best[name]) else known(best[name]) for name in extra},

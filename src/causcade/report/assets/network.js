@@ -81,6 +81,7 @@ function startEdges() {
     { name: "sign", words: "Sign", value: (i) => e.sign[i], show: (i) => signMark(e.sign[i]) },
     { ...column("effect", "Effect (log2 per log2)", "expected log2 fold change of the target per log2 unit of the regulator"), cls: "num unit", show: (i) => signed(e.effect[i]) },
     column("score", "Score", "what the rank is by: the absolute value of the evidence column that ranks"),
+    column("probability", "Probability (0–1)", "of the latent estimator; none where no perturbation hits the regulator"),
     column("stability", "Stability (0–1)", "share of fits on resampled perturbations"),
     { name: "identifiability", words: "Identifiability", value: identifiabilityOf },
     column("num_perturbations", "Hit by", "perturbations that hit the regulator"),
