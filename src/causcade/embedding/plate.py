@@ -109,7 +109,7 @@ def assemble(
             f"{where}: expected a finite embedding for each cell, found {bad} cells with NaN or infinity. {remedy}, or use `source: pca`."
         )
     largest = max((float(np.abs(part_BD).max()) for part_BD in _blocks(z_ND)), default=0.0)
-    if largest > np.finfo(settings.storage).max:
+    if largest > float(np.finfo(settings.storage).max):
         raise InputError(f"{where}: expected numbers that float16 holds (below 65,504), found {largest:.3g}. Write `storage: float32`.")
     return anndata.AnnData(np.asarray(z_ND).astype(settings.storage, copy=False), obs=obs, uns={"embedding": {"source": settings.source, **(facts or {})}})
 
