@@ -111,7 +111,9 @@ def assemble(
     largest = max((float(np.abs(part_BD).max()) for part_BD in _blocks(z_ND)), default=0.0)
     if largest > float(np.finfo(settings.storage).max):
         raise InputError(f"{where}: expected numbers that float16 holds (below 65,504), found {largest:.3g}. Write `storage: float32`.")
-    return anndata.AnnData(np.asarray(z_ND).astype(settings.storage, copy=False), obs=obs, uns={"embedding": {"source": settings.source, **(facts or {})}})
+    return anndata.AnnData(
+        np.asarray(z_ND).astype(settings.storage, copy=False), obs=obs, uns={"embedding": {"source": settings.source, **(facts or {})}}
+    )
 
 
 def _blocks(z_ND: np.ndarray) -> Iterator[np.ndarray]:
