@@ -81,6 +81,25 @@ def settings_of_this_fit(wildcards):
     return {**found, "causal": settings_of_fit(wildcards.fit, found["causal"])}
 
 
+def settings_of_latent_fit(wildcards):
+    """What decides one fit; of the causal section, the number of folds where one is held out."""
+    fits = settings_of_fit(wildcards.fit, SETTINGS["causal"])
+    folds = {key: value for key, value in fits.items() if key == "drug_folds"}
+    return {**settings_of("latent", "seed", "backend"), "causal": folds}
+
+
+def weights_of_evidence(wildcards):
+    """Causal fits whose W is a column, by name of the column; nulls and bootstraps have no prior, folds have it."""
+    fit = wildcards.fit
+    if fit == "main":
+        fits = {"weight": "main", "weight_no_prior": "noprior"}
+    else:
+        fits = {"weight" if fit.startswith("drugs") else "weight_no_prior": fit}
+    return {
+        name: f"{RUN}/causal/{used}/model.safetensors" for name, used in fits.items()
+    }
+
+
 def per_plate(pattern):
     """One path per plate."""
     return expand(pattern, plate=list(PLATES))

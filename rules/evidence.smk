@@ -5,19 +5,6 @@ EVIDENCE_FITS = [
 ]
 
 
-def weights_of_evidence(wildcards):
-    """Causal fits whose W is a column, by name of the column; nulls and bootstraps have no prior, folds have it."""
-    fit = wildcards.fit
-    if fit == "main":
-        fits = {"weight": "main", "weight_no_prior": "noprior"}
-    else:
-        fits = {"weight" if fit.startswith("drugs") else "weight_no_prior": fit}
-    return {
-        name: expand(rules.causal.output.model, fit=used)[0]
-        for name, used in fits.items()
-    }
-
-
 rule evidence_controls:
     """Sums of products over the control cells of one plate."""
     input:

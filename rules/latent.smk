@@ -5,13 +5,6 @@ from causcade.fits import latent_fit_names
 LATENT_FITS = latent_fit_names(CONFIG.causal)
 
 
-def settings_of_latent_fit(wildcards):
-    """What decides one fit; of the causal section, the number of folds where one is held out."""
-    fits = settings_of_fit(wildcards.fit, SETTINGS["causal"])
-    folds = {key: value for key, value in fits.items() if key == "drug_folds"}
-    return {**settings_of("latent", "seed", "backend"), "causal": folds}
-
-
 rule latent_cells:
     """Partial correlation of each candidate edge in cells that saw the same treatment, from sums over cells."""
     input:
