@@ -14,15 +14,17 @@ from workflow.conftest import SIMULATION, write_plates
 pytestmark = pytest.mark.workflow
 
 NUM_FITS = 2 + 1 + 1 + 1 + 2
+AFTER_MASK = {"causal": NUM_FITS, "latent_cells": 1, "latent": NUM_FITS - 1, "evidence_partial": 1, "evidence": NUM_FITS - 1}  # all but noprior
 # Everything that follows from the cells of one plate, once the panel, the model and the basal decoder stand.
 ONE_PLATE = {
     **dict.fromkeys(
         ["check_plate", "check", "check_settings", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask"], 1
     ),
     **dict.fromkeys(["embedding", "embedding_map", "basal_baseline", "conditions", "network", "evaluation", "cascades", "manifest", "report"], 1),
-    "causal": NUM_FITS,
+    "evidence_controls": 1,
+    **AFTER_MASK,
 }
-AFTER_NETWORK = {"network": 1, "cascades": 1, "report": 1}
+AFTER_NETWORK = {"network": 1, "evaluation": 1, "cascades": 1, "report": 1}
 
 
 def test_a_second_run_does_nothing(finished):
@@ -62,7 +64,7 @@ def test_an_added_plate_leaves_the_plates_that_are_done_alone(finished, changing
     changing("plates.tsv")
     write_plates(finished, ["plate1", "plate2", "plate3"])
     per_plate = [(rule, wildcards["plate"]) for rule, wildcards in finished.planned() if "plate" in wildcards]
-    rules = ["basal_baseline", "check_plate", "coexpression_moments", "conditions", "embedding", "quality"]
+    rules = ["basal_baseline", "check_plate", "coexpression_moments", "conditions", "embedding", "evidence_controls", "quality"]
     assert sorted(per_plate) == [(rule, "plate3") for rule in rules]
 
 
@@ -112,7 +114,7 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(finished, changing)
 def test_an_edited_module_reruns_its_stage_and_what_follows(finished, changing):
     path = changing("src/causcade/mask.py")
     path.write_text(path.read_text() + "\nEDITED = 1\n")
-    assert finished.jobs() == {"mask": 1, "causal": NUM_FITS, "evaluation": 1, "manifest": 1} | AFTER_NETWORK
+    assert finished.jobs() == {"mask": 1, "manifest": 1} | AFTER_MASK | AFTER_NETWORK
 
 
 def test_an_edited_comment_reruns_nothing(finished, changing):
