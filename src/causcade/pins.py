@@ -2,8 +2,8 @@
 
 A pinned stage keeps a fingerprint of what it was made with: its settings, the code behind it, files from outside (curated resources, a model), and
 the fingerprints of the pinned stages that it rests on. As long as that stands, the rules that collect per-plate results for the stage are not part of
-the workflow, so that nothing can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job below
-a changed job that is linked to it by such files only is not looked at for changes of its own.
+the workflow, so that nothing can renew it; once it differs, or on request, they are, with ordinary dependencies. `ancient()` would not do: a job
+below a changed job that is linked to it by such files only is not looked at for changes of its own.
 
 This module is light, since the Snakefile uses it each time it is parsed.
 """
