@@ -21,6 +21,7 @@ KEPT = [
     *per_plate(rules.basal_baseline.output.baseline),
     *per_plate(rules.conditions.output.conditions),
     *expand(rules.causal.output.model, fit=FITS),
+    rules.latent_cells.output.partial,
     *expand(rules.latent.output.edges, fit=LATENT_FITS),
     *per_plate(rules.evidence_controls.output.moments),
     rules.evidence_partial.output.partial,

@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from causcade.causal import CausalFit
+from causcade.network import build_network
+from causcade.responses import Responses, aggregate
+
 torch.set_num_threads(1)  # the screens are tiny: threads that wait for each other would cost more than they do
 
 LINES = ("A549", "HepG2")
@@ -99,3 +103,11 @@ def make_conditions(rows: list[tuple], mean: np.ndarray, var: np.ndarray, genes:
 def make_baseline(rows: list[tuple[str, str]], mean: np.ndarray, var: np.ndarray, genes: list[str], num_cells: int = 200) -> anndata.AnnData:
     obs = pd.DataFrame(rows, columns=["cell_line", "plate"], index=[f"line{i}" for i in range(len(rows))]).assign(n_cells=num_cells)
     return anndata.AnnData(mean, obs=obs, var=pd.DataFrame({"gene": genes}, index=[f"ENSG{i}" for i in range(len(genes))]), layers={"var": var})
+
+
+def network_of(fit: CausalFit, responses: Responses, edges: pd.DataFrame) -> pd.DataFrame:
+    """Network of a fit, ranked by its W in standard errors."""
+    signed_C = fit.score_C * np.sign(fit.weight_C)
+    evidence = edges[["regulator", "target"]].assign(weight=signed_C, weight_no_prior=signed_C)
+    weights = {"weight": fit.weight_C, "weight_no_prior": fit.weight_C}
+    return build_network(edges, weights, {"main": evidence}, aggregate(responses), "weight_no_prior")

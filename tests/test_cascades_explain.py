@@ -5,13 +5,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas as pd
 import pytest
-from screens import make_screen
+from screens import make_screen, network_of
 
 from causcade.cascades import build_cascades, write_cascades
-from causcade.causal import EdgeWeights, fit_causal
-from causcade.config import CascadesConfig, CausalConfig, NetworkConfig
+from causcade.causal import fit_causal
+from causcade.config import CascadesConfig, CausalConfig
 from causcade.errors import InputError
-from causcade.network import build_network
 from causcade.responses import aggregate, build_responses
 
 SCREEN = make_screen()
@@ -27,8 +26,7 @@ def responses():
 
 def explain(responses):
     fit = fit_causal(responses, SCREEN.edges, CAUSAL, seed=0)
-    weights = EdgeWeights(fit.weight_C, fit.score_C)
-    network = build_network(SCREEN.edges, {"main": weights, "noprior": weights}, responses, NetworkConfig())
+    network = network_of(fit, responses, SCREEN.edges)
     return fit, network, build_cascades(fit, network, responses, SETS, SETTINGS)
 
 

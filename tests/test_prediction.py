@@ -6,16 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from screens import make_screen
+from screens import make_screen, network_of
 
 from causcade.cascades import build_cascades
-from causcade.causal import CausalFit, EdgeWeights, fit_causal, write_fit
+from causcade.causal import CausalFit, fit_causal, write_fit
 from causcade.causal.fit import empty_fit
 from causcade.cli import main
-from causcade.config import CascadesConfig, CausalConfig, NetworkConfig
+from causcade.config import CascadesConfig, CausalConfig
 from causcade.errors import InputError
 from causcade.files import write_anndata
-from causcade.network import build_network
 from causcade.prediction import (
     Controls,
     Dosed,
@@ -95,8 +94,7 @@ def test_equals_the_sum_of_powers_by_dense_algebra(fit):
 
 
 def test_a_trained_perturbation_is_predicted_as_in_the_fit_and_its_cascades(fit, responses):
-    weights = EdgeWeights(fit.weight_C, fit.score_C)
-    network = build_network(SCREEN.edges, {"main": weights, "noprior": weights}, responses, NetworkConfig())
+    network = network_of(fit, responses, SCREEN.edges)
     tables = build_cascades(fit, network, responses, pd.DataFrame(columns=["collection", "gene_set", "gene"]), CascadesConfig(num_genes=10))
     response = fit.predict()
     for row, name in ((0, "drug00"), (17, "drug17")):
