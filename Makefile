@@ -48,7 +48,7 @@ lint: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m "not slow" -n $(CORES) --dist loadscope
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m "not slow" -n $(CORES) --dist loadscope --no-loadscope-reorder
 
 test-slow: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slow

@@ -205,9 +205,9 @@ class CausalConfig(Section):
     unknown_targets: Literal["exclude", "learn"] = Field(
         default="exclude", description="Perturbations without a known target: leave out, or learn a sparse direct effect."
     )
-    edge_nulls: Count = Field(default=4, description="Fits on responses permuted gene by gene.")
-    label_nulls: Count = Field(default=4, description="Fits on permuted perturbation labels.")
-    bootstraps: Count = Field(default=4, description="Fits on resampled perturbations, for stability.")
+    edge_nulls: Count = Field(default=3, description="Fits on responses permuted gene by gene.")
+    label_nulls: Count = Field(default=3, description="Fits on permuted perturbation labels.")
+    bootstraps: Count = Field(default=3, description="Fits on resampled perturbations, for stability.")
     drug_folds: Annotated[int, Field(ge=0)] = Field(default=2, description="Folds of held-out perturbations; 0: none.")
     held_out_lines: list[str] = Field(default=[], description="Cell lines to hold out, one fit each.")
 
