@@ -86,4 +86,5 @@ def test_a_control_label_that_occurs_nowhere_stops_the_whole_run_with_one_messag
     assert done.returncode == 1
     assert output.count("expected control cells ('vehicle') on some plate, found none") == 1
     assert "Traceback" not in output
-    assert not (fresh.folder / "results" / "small" / "panel").exists()
+    # A plate that is checked may go on meanwhile, up to what is made of all plates.
+    assert not (fresh.folder / "results" / "small" / "panel.parquet").exists()
