@@ -16,10 +16,9 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from causcade.causal.problem import gene_positions
 from causcade.config import MaskConfig, SimulationConfig
 from causcade.mask import build_mask
-from causcade.responses import DrugEffects, Responses, aggregate, build_responses
+from causcade.responses import DrugEffects, Responses, aggregate, build_responses, gene_positions
 from causcade.simulation.cells import _draw_well, _noise_operator, _rates_of_wells
 from causcade.simulation.network import random_stream
 from causcade.simulation.priors import SHARES, listed_edges

@@ -1,28 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from pattern_cases import CPU, dense, random_pattern
 
 from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
 from causcade.errors import InputError
-
-CPU = torch.device("cpu")
-
-
-def random_pattern(num_genes=12, share=0.3, seed=0):
-    rng = np.random.default_rng(seed)
-    present = rng.random((num_genes, num_genes)) < share
-    np.fill_diagonal(present, False)
-    target, source = np.nonzero(present)
-    return Pattern(target, source, num_genes, CPU)
-
-
-def dense(pattern, values):
-    return torch.zeros(pattern.num_genes, pattern.num_genes, dtype=values.dtype).index_put((pattern.target_E, pattern.source_E), values)
-
-
-def of_matrix(matrix):
-    target, source = np.nonzero(matrix)
-    return Pattern(target, source, len(matrix), CPU), torch.tensor(matrix[target, source], dtype=torch.float32)
 
 
 @pytest.mark.parametrize("num_hops", [0, 1, 2, 6])

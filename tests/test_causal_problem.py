@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from screens import make_screen
 
-from causcade.causal.problem import gene_positions, make_problem
+from causcade.causal.problem import make_problem
 from causcade.config import CausalConfig
 from causcade.errors import InputError
-from causcade.responses import aggregate, build_responses
+from causcade.responses import aggregate, build_responses, gene_positions
 
 SETTINGS = CausalConfig()
 SCREEN = make_screen()

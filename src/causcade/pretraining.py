@@ -22,7 +22,7 @@ from causcade.backend import Backend
 from causcade.cells import CellStore
 from causcade.config_tx1 import PretrainingConfig
 from causcade.errors import InputError
-from causcade.files import write_json, write_text
+from causcade.files import replacing, write_json, write_text
 from causcade.readers.tables import read_table
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from causcade.tx1.embedded import EmbedSettings
@@ -36,6 +36,7 @@ from causcade.tx1.sources import Cells, StoreCells, held_out_wells, join_cells
 from causcade.tx1.starting import further_model, inform, new_model
 from causcade.tx1.stream import Collation, TrainingStream
 from causcade.tx1.trainer import TrainingSettings, train
+from causcade.tx1.training_log import CURVES
 from causcade.tx1.validation import Validation, baseline_errors, whole_bins
 
 __all__ = ["pretrain"]
@@ -119,6 +120,9 @@ def pretrain(
         summary |= _judge(folder, stores, split, held, validation, collation, seed, group)
     write_json(folder / "summary.json", summary)
     write_text(folder / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
+    if (checkpoints / CURVES).is_dir():  # where TensorBoard is installed
+        with replacing(folder / CURVES) as temporary:
+            shutil.move(checkpoints / CURVES, temporary)
     shutil.rmtree(checkpoints)
     return summary
 

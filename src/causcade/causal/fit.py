@@ -21,6 +21,7 @@ from causcade.causal.problem import Problem
 from causcade.causal.training import Trained
 from causcade.errors import InputError
 from causcade.files import write_parquet, write_tensors, write_text
+from causcade.responses import HELD_OUT_COLUMNS
 
 __all__ = ["CausalFit", "EdgeWeights", "Response", "assemble_fit", "empty_fit", "read_fit", "read_weights", "write_fit"]
 
@@ -104,7 +105,7 @@ class CausalFit:
     typical_effect: float
     dose_D3: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
     metrics: list[dict[str, float]] = field(default_factory=list)
-    held_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["perturbation", "gene", "predicted", "observed", "training_mean"]))
+    held_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=HELD_OUT_COLUMNS))
 
     @property
     def score_C(self) -> FloatArray:

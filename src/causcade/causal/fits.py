@@ -26,18 +26,17 @@ import torch
 from causcade.causal.cells import CellStream
 from causcade.causal.context import expression_context
 from causcade.causal.fit import CausalFit, FloatArray, assemble_fit, empty_fit
-from causcade.causal.problem import gene_positions, make_problem
+from causcade.causal.problem import make_problem
 from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
-from causcade.responses import DrugEffects, Responses, ScreenFiles, aggregate, responses_for_fit
+from causcade.responses import DrugEffects, Responses, ScreenFiles, aggregate, gene_positions, held_out_table, responses_for_fit, typical_effects
 
 __all__ = ["fit_causal", "responses_for_fit", "run_fit", "settings_for_fit"]
 
 logger = logging.getLogger("causcade")
 
-MIN_LINKS = 5  # links of a sign from which its own typical effect is used for held-out perturbations
 DOSES = ["lowest_dose", "half_dose", "top_dose"]
 NO_PRIOR = ("noprior", "edgenull", "labelnull", "boot")
 
@@ -154,20 +153,7 @@ def run_fit(
         predicted = _predict_line(fit, training, held_out, context_G)
     else:
         predicted = _predict_drugs(fit, training, held_out)
-    return replace(fit, held_out=_held_out_table(fit, training, held_out, predicted))
-
-
-def _held_out_table(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, predicted: dict[str, FloatArray]) -> pd.DataFrame:
-    """Predictions on all genes but the listed targets: that a target moves is known from the list, and no merit of the network."""
-    mean_G = training.effect_DG.mean(axis=0)
-    frames = [
-        pd.DataFrame({"perturbation": name, "gene": fit.genes, "predicted": predicted[name], "observed": observed_G, "training_mean": mean_G})[
-            ~is_target_G
-        ]
-        for name, observed_G, is_target_G in zip(held_out.table["perturbation"], held_out.effect_DG, held_out.is_target_DG, strict=True)
-        if name in predicted
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else fit.held_out
+    return replace(fit, held_out=held_out_table(predicted, training, held_out))
 
 
 def _predict_line(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, context_G: FloatArray | None) -> dict[str, FloatArray]:
@@ -196,8 +182,4 @@ def _effect_of_sign(fit: CausalFit, training: DrugEffects) -> dict[int, float]:
     listed_S = fit.direct_is_target_S
     rows = np.array([row[name] for name in fit.perturbations], dtype=np.int64)
     sign_S = training.sign_DG[rows[fit.direct_drug_S[listed_S]], fit.direct_gene_S[listed_S]] if len(rows) else np.zeros(0, np.int8)
-    effects = {}
-    for sign in (-1, 0, 1):
-        of_sign = fit.direct_S[listed_S][sign_S == sign]
-        effects[sign] = float(np.median(of_sign)) if len(of_sign) >= MIN_LINKS else sign * fit.typical_effect
-    return effects
+    return typical_effects(fit.direct_S[listed_S], sign_S, fit.typical_effect)

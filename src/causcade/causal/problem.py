@@ -19,7 +19,7 @@ from causcade.code_digest import code_digest
 from causcade.config import CausalConfig
 from causcade.responses import DrugEffects, fit_shared_response, gene_positions
 
-__all__ = ["Problem", "fingerprint", "gene_positions", "make_problem"]
+__all__ = ["Problem", "fingerprint", "make_problem"]
 
 logger = logging.getLogger("causcade")
 

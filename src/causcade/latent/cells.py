@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causcade.causal.problem import gene_positions
 from causcade.coexpression.moments import Moments, read_moments
 from causcade.coexpression.packed import unpack
 from causcade.covariates import INTERCEPT
 from causcade.errors import InputError
 from causcade.files import read_anndata
+from causcade.responses import gene_positions
 
 __all__ = ["covariance_within_conditions", "partial_correlation", "partial_table"]
 

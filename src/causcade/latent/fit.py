@@ -14,22 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causcade.causal.problem import gene_positions
 from causcade.config_latent import LatentConfig
 from causcade.errors import InputError
 from causcade.files import write_json, write_parquet
 from causcade.latent.estimate import Posterior, estimate
 from causcade.latent.problem import LatentProblem, logger, make_latent_problem
 from causcade.latent.score import EdgeScores, score_edges
-from causcade.responses import DrugEffects
+from causcade.responses import HELD_OUT_COLUMNS, DrugEffects, gene_positions, typical_effects
 
-__all__ = ["HELD_OUT_COLUMNS", "LatentFit", "fit_latent", "write_latent"]
+__all__ = ["LatentFit", "fit_latent", "write_latent"]
 
 MIN_OFF_TARGET_Z, MIN_OFF_TARGET_EFFECT = 6.0, 0.5
 MOVED = 0.5  # probability of an edge from which a listed gene bears on an unlisted source
 NUM_HOPS = 6
-MIN_LINKS = 5  # links of a sign from which its own typical effect is used
-HELD_OUT_COLUMNS = ["perturbation", "gene", "predicted", "observed", "training_mean"]
 
 Float64 = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
@@ -92,11 +89,7 @@ class LatentFit:
         """Typical direct effect of links of a sign: the median of those learnt, or that of the screen with fewer than five links."""
         problem, posterior = self.parts()
         direct_DJ = posterior.activity_DJ - posterior.activity_DJ @ posterior.edge_GJ[problem.source_J].T
-        found = {}
-        for sign in (-1, 0, 1):
-            values = direct_DJ[problem.listed_DJ & (problem.sign_DJ == sign)]
-            found[sign] = float(np.median(values)) if len(values) >= MIN_LINKS else sign * problem.typical_effect
-        return found
+        return typical_effects(direct_DJ[problem.listed_DJ], problem.sign_DJ[problem.listed_DJ], problem.typical_effect)
 
     def parts(self) -> tuple[LatentProblem, Posterior]:
         """Problem and posterior; an error if there are none."""

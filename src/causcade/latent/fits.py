@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causcade.causal.fits import responses_for_fit
 from causcade.config import CausalConfig
 from causcade.config_latent import LatentConfig
-from causcade.latent.fit import HELD_OUT_COLUMNS, LatentFit, fit_latent
-from causcade.responses import DrugEffects, Responses, ScreenFiles
+from causcade.latent.fit import LatentFit, fit_latent
+from causcade.responses import DrugEffects, Responses, ScreenFiles, held_out_table, responses_for_fit
 
 __all__ = ["run_latent"]
 
@@ -60,7 +59,7 @@ def run_latent(
     if held_out is None or fit.posterior is None:
         return fit
     predict = _predict_line if name.startswith("line_") else _predict_drugs
-    return replace(fit, held_out=_held_out_table(predict(fit, training, held_out), training, held_out))
+    return replace(fit, held_out=held_out_table(predict(fit, training, held_out), training, held_out))
 
 
 def _predict_drugs(fit: LatentFit, training: DrugEffects, held_out: DrugEffects) -> dict[str, npt.NDArray[np.float64]]:
@@ -76,14 +75,3 @@ def _predict_line(fit: LatentFit, training: DrugEffects, held_out: DrugEffects) 
     """Prediction of the other lines for the perturbations that took part."""
     asked = set(held_out.table["perturbation"])
     return {name: fitted_G for name, fitted_G in zip(training.table["perturbation"], fit.fitted(), strict=True) if name in asked}
-
-
-def _held_out_table(predicted: dict[str, npt.NDArray[np.float64]], training: DrugEffects, held_out: DrugEffects) -> pd.DataFrame:
-    """Predictions on all genes but the listed targets: that a target moves is known from the list, and no merit of the network."""
-    genes, mean_G = training.genes["gene"].astype(str).to_numpy(), training.effect_DG.mean(axis=0)
-    frames = []
-    for name, observed_G, is_target_G in zip(held_out.table["perturbation"], held_out.effect_DG, held_out.is_target_DG, strict=True):
-        if name in predicted:
-            columns = {"perturbation": name, "gene": genes, "predicted": predicted[name].astype(np.float32), "observed": observed_G}
-            frames.append(pd.DataFrame({**columns, "training_mean": mean_G})[~is_target_G])
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=HELD_OUT_COLUMNS)

@@ -9,6 +9,7 @@
 from causcade.responses.conditions import Responses, build_responses
 from causcade.responses.effects import DrugEffects, aggregate, as_effects
 from causcade.responses.fits import responses_for_fit
+from causcade.responses.held_out import HELD_OUT_COLUMNS, held_out_table, typical_effects
 from causcade.responses.reading import read_responses
 from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold_out_drugs, hold_out_line, label_null
 from causcade.responses.shared import SharedResponse, fit_shared_response
@@ -16,7 +17,7 @@ from causcade.responses.streaming import PlateResponses, ScreenFiles
 from causcade.responses.targets import gene_positions, list_targets
 
 __all__ = [
-    "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "as_effects", "bootstrap", "build_responses",
-    "drug_folds", "edge_null", "fit_shared_response", "gene_positions", "hold_out_drugs", "hold_out_line", "label_null", "list_targets",
-    "read_responses", "responses_for_fit",
+    "HELD_OUT_COLUMNS", "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "as_effects", "bootstrap",
+    "build_responses", "drug_folds", "edge_null", "fit_shared_response", "gene_positions", "held_out_table", "hold_out_drugs", "hold_out_line",
+    "label_null", "list_targets", "read_responses", "responses_for_fit", "typical_effects",
 ]  # fmt: skip

@@ -14,9 +14,12 @@ import torch
 from causcade.errors import InputError
 from causcade.files import write_text
 
-__all__ = ["TrainingLog", "peak_flops", "read_records"]
+__all__ = ["CURVES", "TrainingLog", "peak_flops", "read_records"]
 
 logger = logging.getLogger(__name__)
+
+CURVES = "tensorboard"
+"""Folder of the event files, below that of the records."""
 
 # Dense bfloat16 peak of a device, FLOP/s, from the makers' data sheets; the first name that is in the device's is taken.
 PEAK_FLOPS = {
@@ -65,7 +68,7 @@ class TrainingLog:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+            self._events = SummaryWriter(str(folder / CURVES), purge_step=first_step)
 
     def __enter__(self) -> TrainingLog:
         return self
