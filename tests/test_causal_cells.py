@@ -8,9 +8,9 @@ import causcade.causal.training as training
 from causcade.causal import run_fit
 from causcade.causal.cells import CellStream
 from causcade.causal.problem import make_problem
-from causcade.causal.ranks import Ranks
 from causcade.config import CausalConfig
 from causcade.errors import InputError
+from causcade.ranks import Ranks
 
 CPU = torch.device("cpu")
 SETTINGS = CausalConfig(learning_rate=0.02, training="cells", num_steps=20, l1_start=10, prior_strength=0.0, edge_dropout=0.0, batch_cells=64)

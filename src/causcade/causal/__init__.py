@@ -6,9 +6,8 @@ perturbations or lines), :func:`write_fit` and :func:`read_fit` keep it.
 
 from causcade.causal.fit import CausalFit, EdgeWeights, Response, read_fit, read_weights, write_fit
 from causcade.causal.fits import fit_causal, responses_for_fit, run_fit, settings_for_fit
-from causcade.causal.ranks import Ranks, join_ranks
 
 __all__ = [
-    "CausalFit", "EdgeWeights", "Ranks", "Response", "fit_causal", "join_ranks", "read_fit", "read_weights", "responses_for_fit", "run_fit",
-    "settings_for_fit", "write_fit",
+    "CausalFit", "EdgeWeights", "Response", "fit_causal", "read_fit", "read_weights", "responses_for_fit", "run_fit", "settings_for_fit",
+    "write_fit",
 ]  # fmt: skip

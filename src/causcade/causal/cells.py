@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from causcade.causal.ranks import ALONE, Ranks
 from causcade.cells import CellStore
 from causcade.errors import InputError
+from causcade.ranks import ALONE, Ranks
 from causcade.responses import DrugEffects, PlateResponses, ScreenFiles
 from causcade.responses.effects import DoseSums, dose_key
 

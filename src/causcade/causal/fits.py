@@ -27,10 +27,10 @@ from causcade.causal.cells import CellStream
 from causcade.causal.context import expression_context
 from causcade.causal.fit import CausalFit, FloatArray, assemble_fit, empty_fit
 from causcade.causal.problem import make_problem
-from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.training import train
 from causcade.config import CausalConfig
 from causcade.errors import InputError
+from causcade.ranks import ALONE, Ranks
 from causcade.responses import DrugEffects, Responses, ScreenFiles, aggregate, gene_positions, held_out_table, responses_for_fit, typical_effects
 
 __all__ = ["fit_causal", "responses_for_fit", "run_fit", "settings_for_fit"]

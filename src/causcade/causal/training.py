@@ -26,11 +26,11 @@ from causcade.causal.cells import CellBatch, CellStream
 from causcade.causal.operator import Pattern, low_rank_values, neumann_sum
 from causcade.causal.penalties import l1_ball_threshold, source_factor
 from causcade.causal.problem import Problem, fingerprint
-from causcade.causal.ranks import ALONE, Ranks
 from causcade.causal.spectral import POWER_STEPS, SpectralProbe, exact_radius, log_growth
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.files import replacing
+from causcade.ranks import ALONE, Ranks
 from causcade.runtime import Progress
 from causcade.stopping import Stopped, stop_requests
 

@@ -1,4 +1,4 @@
-"""Several processes that make one fit. Each takes a part of the perturbations (or cells) of a step; gradients are added.
+"""Several processes that make one fit. Each takes a part of the batch of a step; gradients are added.
 
 gloo joins processes on CPUs, NCCL those on GPUs. What must be equal everywhere is either computed from equal numbers (edge dropout and first values
 are drawn on the CPU from one seed) or taken from the first process (radius, penalties), so parameters stay equal to the bit.
@@ -106,13 +106,15 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
-def join_ranks(device: str = "cpu") -> Iterator[tuple[Ranks, str]]:
+def join_ranks(device: str, setting: str) -> Iterator[tuple[Ranks, str]]:
     """Join the processes that torchrun started (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`), or be the only one; leave them when the block ends.
 
     Parameters
     ----------
     device
         ``"cpu"`` or ``"cuda"``.
+    setting
+        Key of the configuration that asked for the processes, for the message.
 
     Yields
     ------
@@ -131,8 +133,8 @@ def join_ranks(device: str = "cpu") -> Iterator[tuple[Ranks, str]]:
     if device == "cuda":
         if local >= torch.cuda.device_count():
             raise InputError(
-                f"causal.processes: expected at most one process for each GPU, found {torch.cuda.device_count()} GPU(s) for process {local + 1}. "
-                "Lower `causal.processes`, or ask for more GPUs."
+                f"{setting}: expected at most one process for each GPU, found {torch.cuda.device_count()} GPU(s) for process {local + 1}. "
+                f"Lower `{setting}`, or ask for more GPUs."
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(device)
