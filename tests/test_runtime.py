@@ -63,6 +63,33 @@ def test_any_other_error_keeps_its_traceback(tmp_path):
     assert "ZeroDivisionError: division by zero" in text
 
 
+def test_the_log_of_an_attempt_that_was_killed_is_kept_and_told(tmp_path):
+    path = tmp_path / "job.log"
+    path.write_text("2026-01-01 00:00:00,000 INFO causcade\n2026-01-01 00:00:01,000 INFO 3 of 9 cells\n")
+    with runtime.job_log(path):
+        pass
+    kept = tmp_path / "job.log.killed"
+    assert "3 of 9 cells" in kept.read_text()
+    assert f"killed without a word, most often for its memory; its log is {kept}" in path.read_text()
+    kept.unlink()
+    with runtime.job_log(path):  # the one before finished
+        pass
+    assert not kept.exists()
+    with pytest.raises(SystemExit), runtime.job_log(path):
+        raise InputError("expected A")
+    with runtime.job_log(path):  # the one before said why it failed
+        pass
+    assert not kept.exists()
+
+
+def test_a_log_names_the_job_and_the_node_of_slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURMD_NODENAME", "gpu1")
+    with runtime.job_log(tmp_path / "job.log"):
+        pass
+    assert ", Slurm job 77 on gpu1\n" in (tmp_path / "job.log").read_text()
+
+
 def test_threads_are_limited():
     from threadpoolctl import threadpool_info
 

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from causcade import __version__
 from causcade.errors import CauscadeError
+from causcade.stopping import ending_in_order
 
 __all__ = ["EXIT_USER_ERROR", "Progress", "job_log", "num_threads", "set_num_threads"]
 
 EXIT_USER_ERROR = 2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+FINISHED = "finished in"
 
 logger = logging.getLogger("causcade")
 
@@ -34,7 +36,7 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
     Parameters
     ----------
     path
-        Log file of this job; it is written anew.
+        Log file of this job; it is written anew. The log of an attempt that was killed without a word is kept as `<path>.killed`.
     threads
         Number of CPU threads that the job was given.
 
@@ -44,16 +46,23 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
         The logger of causcade.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    killed = _keep_log_of_killed(Path(path))
     handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.info("causcade %s, python %s, %d thread(s)", __version__, sys.version.split()[0], threads)
+    logger.info("causcade %s, python %s, %d thread(s)%s", __version__, sys.version.split()[0], threads, _place_in_slurm())
+    if killed is not None:
+        logger.warning(
+            "an attempt before this one was killed without a word, most often for its memory; its log is %s. The next attempt asks for more; "
+            "a profile may ask for more at once (`set-resources`).", killed,
+        )  # fmt: skip
     set_num_threads(threads)
     started = time.monotonic()
     try:
-        yield logger
-        logger.info("finished in %.1f s", time.monotonic() - started)
+        with ending_in_order():
+            yield logger
+        logger.info("%s %.1f s", FINISHED, time.monotonic() - started)
     except CauscadeError as error:
         logger.error("%s", error)
         print(f"causcade: {error}", file=sys.stderr)  # noqa: T201
@@ -61,9 +70,30 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
     except Exception:
         logger.exception("unexpected error; please report it with this log")
         raise
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        raise
     finally:
         logger.removeHandler(handler)
         handler.close()
+
+
+def _keep_log_of_killed(path: Path) -> Path | None:
+    """Keep the log of an attempt that neither finished nor said why not; SIGKILL lets a process say nothing."""
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text or f" INFO {FINISHED} " in text or " ERROR " in text:
+        return None
+    kept = path.with_name(f"{path.name}.killed")
+    path.replace(kept)
+    return kept
+
+
+def _place_in_slurm() -> str:
+    """Job and node, for the log; empty outside Slurm."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return "" if job is None else f", Slurm job {job} on {os.environ.get('SLURMD_NODENAME', 'an unnamed node')}"
 
 
 def set_num_threads(threads: int) -> None:
