@@ -46,8 +46,9 @@ rule basal:
         "../envs/cpu.yaml"
     threads: 2
     resources:
+        **placed("basal"),
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_fit,
     params:
         settings=settings_of("basal", "seed", "backend", "input.block_cells"),
         fingerprint=FINGERPRINTS["basal"],
@@ -78,7 +79,7 @@ rule basal_baseline:
     threads: 1
     resources:
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         settings=settings_of("basal.baseline", "input.block_cells"),
         code=code_digest("basal"),

@@ -32,11 +32,12 @@ rule causal:
         "../envs/cpu.yaml"
     threads: CONFIG.causal.processes
     resources:
+        **placed("causal"),
         mem_mb=fitting,
-        runtime=minutes,
+        runtime=minutes_of_fit,
         # How fast it goes, and no reason to fit again, as a parameter would be.
         python=PYTHON,
-        processes=CONFIG.causal.processes,
+        processes=processes_of(CONFIG, "causal"),
     params:
         settings=lambda wildcards: json.dumps(settings_of_this_fit(wildcards)),
         checkpoint=f"{RUN}/checkpoints/causal/{{fit}}.pt",
@@ -45,4 +46,5 @@ rule causal:
     shell:
         "exec {resources.python} workflow_scripts/causal.py {wildcards.fit:q} --conditions {input.conditions:q} --baselines {input.baselines:q}"
         " --cells {input.cells:q} --targets {input.targets:q} --edges {input.edges:q} --settings {params.settings:q} --model {output.model:q}"
-        " --held-out {output.held_out:q} --checkpoint {params.checkpoint:q} --processes {resources.processes} --threads {threads} --log {log:q}"
+        " --held-out {output.held_out:q} --checkpoint {params.checkpoint:q} --nodes {resources.nodes} --processes {resources.processes}"
+        " --gpus {resources.gpu} --threads {threads} --log {log:q}"

@@ -27,7 +27,7 @@ rule check_plate:
     threads: 1
     resources:
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         plate=plate_of,
         inside=inside_of,

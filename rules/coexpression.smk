@@ -24,8 +24,9 @@ rule coexpression_moments:
         "../envs/cpu.yaml"
     threads: threads_of_sums
     resources:
+        **placed("coexpression"),
         mem_mb=pairs,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         shard=0,
         num_shards=1,
@@ -55,8 +56,9 @@ rule coexpression_moments_shard:
         "../envs/cpu.yaml"
     threads: threads_of_sums
     resources:
+        **placed("coexpression"),
         mem_mb=pairs,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         shard=lambda wildcards: int(wildcards.shard) - 1,
         num_shards=lambda wildcards: int(wildcards.num_shards),
@@ -133,8 +135,9 @@ rule coexpression_lines_moments:
         "../envs/cpu.yaml"
     threads: threads_of_sums
     resources:
+        **placed("coexpression"),
         mem_mb=pairs,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         settings=SUMS,
         code=code_digest("coexpression"),

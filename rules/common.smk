@@ -5,10 +5,11 @@ import sys
 
 from causcade.code_digest import code_digest
 from causcade.config_tx1 import path_of_plate
+from causcade.devices import gpus_of, placement, processes_of
 from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.input_files import folder_digest, input_files, table_paths
-from causcade.embedding_cost import memory_mb
+from causcade.embedding_cost import longest_seconds, memory_mb
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
@@ -215,9 +216,40 @@ def pairs(wildcards, attempt):
     return (max(4000, 1500 + round(16e-6 * num_genes**2)) + cells) * attempt
 
 
+# Time limits. A job that reaches one is tried again with more; jobs that keep checkpoints go on where they were.
+# Cells a minute, of a job that reads all cells of a plate: a twentieth of the slowest that was measured (docs/performance.md).
+CELLS_PER_MINUTE = 25_000
+# Beyond a day few partitions take a job.
+LONGEST = 1440
+
+
 def minutes(wildcards, attempt):
-    """Run time in minutes; profiles set it by rule for large screens."""
+    """Time limit in minutes of a job on tables."""
     return 60 * attempt
+
+
+def minutes_of_cells(wildcards, attempt):
+    """Time limit in minutes of a job that reads the cells of a plate, or of one of its shards."""
+    number = int(getattr(wildcards, "num_shards", 1))
+    cells = (NUM_CELLS[wildcards.plate] or 0) // number
+    return min((60 + cells // CELLS_PER_MINUTE) * attempt, LONGEST)
+
+
+def minutes_of_embedding(wildcards, attempt):
+    """Time limit in minutes of a job that embeds the cells of a plate."""
+    cells, has_gpu = NUM_CELLS[wildcards.plate] or 0, gpus_of(CONFIG, "embedding") > 0
+    model = round(longest_seconds(CONFIG, cells, on_gpu=has_gpu) / 60)
+    return min(minutes_of_cells(wildcards, attempt) + model * attempt, LONGEST)
+
+
+def minutes_of_fit(wildcards, attempt):
+    """Time limit in minutes of a job that fits or trains a model, which goes on from its checkpoint."""
+    return min(240 * attempt, LONGEST)
+
+
+def placed(stage):
+    """GPUs and nodes of the jobs of a stage."""
+    return placement(CONFIG, stage)
 
 
 def stands(stage):

@@ -18,7 +18,7 @@ rule conditions:
     threads: 1
     resources:
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         settings=settings_of("conditions", "input.block_cells"),
         code=code_digest("conditions"),

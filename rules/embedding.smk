@@ -85,8 +85,9 @@ rule embedding:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **placed("embedding"),
         mem_mb=inference,
-        runtime=minutes,
+        runtime=minutes_of_embedding,
     params:
         plate=plate_of,
         settings=settings_of("embedding", "input", *EMBEDDED_BY),
@@ -135,6 +136,7 @@ rule embedding_map:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **placed("embedding_map"),
         mem_mb=small,
         runtime=minutes,
     params:

@@ -21,8 +21,9 @@ rule evidence_controls:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **placed("coexpression"),
         mem_mb=pairs,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         settings=SUMS,
         code=code_digest("evidence.partial"),

@@ -51,8 +51,9 @@ rule latent:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **placed("latent"),
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_fit,
     params:
         settings=settings_of_latent_fit,
         checkpoint=f"{RUN}/checkpoints/latent/{{fit}}.pt",

@@ -19,8 +19,9 @@ if not stands("panel"):
             "../envs/cpu.yaml"
         threads: 1
         resources:
+            **placed("panel"),
             mem_mb=large,
-            runtime=minutes,
+            runtime=minutes_of_cells,
         params:
             # Not all of section `panel`: another size or source is no reason to read the cells again.
             settings=settings_of(

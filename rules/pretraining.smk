@@ -53,11 +53,12 @@ rule pretraining:
         "../envs/cpu.yaml"
     threads: CONFIG.pretraining.processes
     resources:
+        **placed("pretraining"),
         mem_mb=training,
-        runtime=minutes,
+        runtime=minutes_of_fit,
         # How it goes on, and no reason to train again, as a parameter would be.
         python=PYTHON,
-        processes=CONFIG.pretraining.processes,
+        processes=processes_of(CONFIG, "pretraining"),
         parallel=CONFIG.pretraining.parallel,
         micro_cells=CONFIG.pretraining.micro_cells or 0,
         checkpoint_every=CONFIG.pretraining.checkpoint_every,
@@ -68,7 +69,7 @@ rule pretraining:
         code=code_digest("pretraining"),
     # exec: what asks the job to stop reaches the trainer itself, which then saves its state.
     shell:
-        "exec {resources.python} workflow_scripts/pretraining.py {input.roll:q} --settings {params.settings:q} --processes {resources.processes}"
-        " --parallel {resources.parallel} --micro-cells {resources.micro_cells} --checkpoint-every {resources.checkpoint_every}"
+        "exec {resources.python} workflow_scripts/pretraining.py {input.roll:q} --settings {params.settings:q} --nodes {resources.nodes} --processes {resources.processes}"
+        " --gpus {resources.gpu} --parallel {resources.parallel} --micro-cells {resources.micro_cells} --checkpoint-every {resources.checkpoint_every}"
         " --checkpoints {params.checkpoints:q} --weights {output.weights:q} --pin {output.pin:q} --fingerprint {params.fingerprint}"
         " --threads {threads} --log {log:q}"

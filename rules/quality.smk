@@ -19,8 +19,9 @@ rule quality:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **placed("quality"),
         mem_mb=large,
-        runtime=minutes,
+        runtime=minutes_of_cells,
     params:
         plate=plate_of,
         inside=inside_of,

@@ -38,7 +38,7 @@ def command(folder, fit, name="noprior", *, processes=1, threads=1, **settings):
     words = [name, *stores, "--targets", folder / "targets.parquet", "--edges", folder / "edges.parquet"]
     words += ["--settings", json.dumps({"causal": section, "seed": 0, "backend": "cpu"}), "--model", fit / "model.safetensors"]
     words += ["--held-out", fit / "held_out.parquet", "--checkpoint", fit / "state.pt", "--log", fit / "fit.log"]
-    return [*map(str, words), "--processes", str(processes), "--threads", str(threads)]
+    return [*map(str, words), "--nodes", "1", "--processes", str(processes), "--gpus", "0", "--threads", str(threads)]
 
 
 def start(*arguments, **options):
@@ -97,17 +97,14 @@ def test_a_fit_asked_to_stop_saves_its_state_within_half_a_minute_and_goes_on(fo
     assert [record["step"] for record in resumed.metrics] == list(range(1500))
 
 
-def test_several_processes_become_torchrun(folder, tmp_path, monkeypatch):
+def test_each_process_is_told_its_part(folder, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(causal_job, "become_torchrun", asked.append)
+    monkeypatch.setattr(causal_job, "launch", lambda stage, **how: asked.append((stage, how["nodes"], how["processes"], how["gpus"], how["threads"])))
     monkeypatch.delenv("RANK", raising=False)
     job = causal_job.read_arguments(command(folder, tmp_path, processes=4, threads=8))
-    assert asked == [4]
+    assert asked.pop() == ("causal", 1, 4, 0, 8)
     assert (job.fit, job.threads, job.log) == ("noprior", 2, tmp_path / "fit.log")
     assert [Path(path).name for path in job.conditions] == ["p0.zarr", "p1.zarr"]
     assert job.cells == []
     monkeypatch.setenv("RANK", "3")
     assert causal_job.read_arguments(command(folder, tmp_path, processes=4, threads=8)).log == tmp_path / "fit.log.3"
-    monkeypatch.delenv("RANK")
-    causal_job.read_arguments(command(folder, tmp_path, processes=1))
-    assert asked == [4], "one process needs no torchrun"

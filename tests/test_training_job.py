@@ -1,11 +1,7 @@
 """The command line of the training of a model."""
 
 import json
-import sys
 
-import pytest
-
-from causcade import training_job
 from causcade.config import Config, PretrainingConfig
 from causcade.training_job import read_arguments
 
@@ -15,7 +11,7 @@ SETTINGS = json.dumps({"pretraining": Config().pretraining.deciding(), "seed": 3
 def arguments(**changes):
     given = {
         "settings": SETTINGS, "parallel": "fsdp", "checkpoints": "c", "weights": "m/model.safetensors", "pin": "p.json", "fingerprint": "abc",
-        "log": "a.log", "processes": 1, "micro-cells": 0, "checkpoint-every": 7, "threads": 4, **changes,
+        "log": "a.log", "nodes": 1, "processes": 1, "gpus": 0, "micro-cells": 0, "checkpoint-every": 7, "threads": 4, **changes,
     }  # fmt: skip
     return ["roll.json", *(part for name, value in given.items() for part in (f"--{name}", str(value)))]
 
@@ -36,20 +32,3 @@ def test_one_of_several_processes_has_its_part_of_the_threads_and_a_log_of_its_o
         job = read_arguments(arguments(processes=4, threads=8))
         assert (job.threads, str(job.log)) == (2, log)
     assert read_arguments(arguments(processes=8, threads=4)).threads == 1
-
-
-def test_several_processes_are_started_by_torchrun_in_the_place_of_this_one(monkeypatch):
-    class Replaced(Exception):
-        """The process would be another program now."""
-
-    def replace(program, command):
-        raise Replaced(program, command)
-
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setattr(training_job.os, "execv", replace)
-    monkeypatch.setattr(sys, "argv", ["train.py", "roll.json", "--processes", "3"])
-    with pytest.raises(Replaced) as found:
-        read_arguments(arguments(processes=3))
-    program, command = found.value.args
-    assert program == command[0] == sys.executable
-    assert command[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "--", "train.py", "roll.json", "--processes", "3"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from causcade import basal, files, runtime
+from causcade import basal, devices, files, runtime
 from causcade.cells import CellStore
 from causcade.config import BasalConfig
 
@@ -12,6 +12,7 @@ from causcade.config import BasalConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        devices.check_gpus(job.resources.gpu, settings["backend"])
         decoder = BasalConfig(**settings["basal"])
         roll = files.read_json(job.input.roll)
         plates = [(CellStore(row["cells"]), files.read_anndata(row["embedding"])) for _, row in sorted(roll.items())]

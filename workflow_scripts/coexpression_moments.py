@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from causcade import coexpression, files, runtime
+from causcade import coexpression, devices, files, runtime
 from causcade.cells import CellStore
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        devices.check_gpus(job.resources.gpu, settings["backend"])
         with CellStore(job.input.cells) as store:
             first, last = coexpression.shard_range(store.num_cells, job.params.shard, job.params.num_shards)
             moments = coexpression.measure_moments(

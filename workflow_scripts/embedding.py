@@ -2,7 +2,7 @@
 
 import shutil
 
-from causcade import files, runtime
+from causcade import devices, files, runtime
 from causcade.cells import CellStore
 from causcade.config import EmbeddingConfig, InputConfig
 from causcade.embedding import pca, precomputed, tx1
@@ -11,6 +11,7 @@ from causcade.embedding import pca, precomputed, tx1
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings, plate = job.params.settings, job.params.plate
+        devices.check_gpus(job.resources.gpu, job.config["backend"])
         reading = InputConfig(**settings["input"])
         how = EmbeddingConfig(**settings["embedding"], **{key: job.config["embedding"][key] for key in EmbeddingConfig.speed_only})
         shared = {"roles": files.read_parquet(job.input.cell_cycle), "block_cells": reading.block_cells}

@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from causcade import coexpression, evidence, files, runtime
+from causcade import coexpression, devices, evidence, files, runtime
 from causcade.cells import CellStore
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        devices.check_gpus(job.resources.gpu, settings["backend"])
         with CellStore(job.input.cells) as store:
             moments = evidence.measure_controls(
                 store,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from causcade import files, latent, responses, runtime
+from causcade import devices, files, latent, responses, runtime
 from causcade.backend import torch_device
 from causcade.config import CausalConfig, LatentConfig
 
@@ -10,6 +10,7 @@ from causcade.config import CausalConfig, LatentConfig
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        devices.check_gpus(job.resources.gpu, settings["backend"])
         fit = latent.run_latent(
             job.wildcards.fit,
             responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)),

@@ -7,9 +7,10 @@ from causcade.config import PretrainingConfig
 
 def main() -> None:
     job = training_job.read_arguments()  # the process may be torchrun from here on: what takes long to load comes after
-    from causcade import pretraining
+    from causcade import devices, pretraining
 
     with runtime.job_log(job.log, threads=job.threads):
+        devices.check_gpus(job.gpus, job.settings["backend"], processes=job.processes)
         stores = [CellStore(path) for path in files.read_json(job.roll).values()]
         how = PretrainingConfig(**job.settings["pretraining"])
         of_run = {key: job.settings[key] for key in ("seed", "backend")}

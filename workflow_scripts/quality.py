@@ -1,6 +1,6 @@
 """Quality control and cell store of one plate. The methods are in causcade.quality and causcade.cells."""
 
-from causcade import files, quality, runtime
+from causcade import devices, files, quality, runtime
 from causcade.checks import read_resolver
 from causcade.config import InputConfig, PerturbationConfig, QualityConfig
 from causcade.plates import Plate
@@ -10,6 +10,7 @@ from causcade.readers import CountsFile
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
+        devices.check_gpus(job.resources.gpu, settings["backend"])
         reading = InputConfig(**settings["input"])
         plate = Plate(**job.params.plate)
         with CountsFile(plate.counts, reading, plate.name) as file:

@@ -1,4 +1,4 @@
-"""The command line of one causal fit, which rule `causal` runs; with several processes it starts torchrun in its own place.
+"""The command line of one causal fit, which rule `causal` runs; :mod:`causcade.launching` starts several processes.
 
 Apart from :mod:`causcade.causal`, so that torchrun is started before torch is loaded.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.training_job import become_torchrun
+from causcade.launching import gpus_on_node, launch
 
 __all__ = ["CausalJob", "read_arguments"]
 
@@ -36,6 +36,8 @@ class CausalJob(NamedTuple):
         State of an unfinished fit.
     threads
         Threads of this process.
+    gpus, processes
+        GPUs that the job asked for on this node, and processes there.
     log
         Log of this process; the first one has the log of the job.
     """
@@ -51,11 +53,13 @@ class CausalJob(NamedTuple):
     held_out: Path
     checkpoint: Path
     threads: int
+    gpus: int
+    processes: int
     log: Path
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> CausalJob:
-    """Read the command line; where it asks for several processes and this is none of them, become torchrun.
+    """Read the command line; where it asks for several processes and this is none of them, become what starts them.
 
     Parameters
     ----------
@@ -69,13 +73,14 @@ def read_arguments(arguments: Sequence[str] | None = None) -> CausalJob:
     for name in ("--targets", "--edges", "--model", "--held-out", "--checkpoint", "--log"):
         parser.add_argument(name, required=True, type=Path)
     parser.add_argument("--settings", required=True, type=json.loads)
-    for name in ("--processes", "--threads"):
+    for name in ("--nodes", "--processes", "--gpus", "--threads"):
         parser.add_argument(name, required=True, type=int)
     given = vars(parser.parse_args(arguments))
-    processes, rank = given.pop("processes"), os.environ.get("RANK")
-    if processes > 1 and rank is None:
-        become_torchrun(processes)
+    nodes, processes = given.pop("nodes"), given["processes"]
+    given["gpus"] = gpus_on_node(nodes, processes, given["gpus"], given["settings"]["backend"])
+    launch("causal", nodes=nodes, processes=processes, gpus=given["gpus"], threads=given["threads"], log=given["log"])
     given["threads"] = max(1, given["threads"] // processes)
+    rank = os.environ.get("RANK")
     if rank not in (None, "0"):
         given["log"] = Path(f"{given['log']}.{rank}")
     return CausalJob(**given)

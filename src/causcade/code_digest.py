@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent
 INFRASTRUCTURE = frozenset(
     {
         "backend", "cli", "code_digest", "config", "config_files", "config_input", "config_latent", "config_mistakes", "config_resources",
-        "config_tx1", "doctor", "errors", "files", "plates", "resource_catalogue", "runtime", "validation",
+        "config_tx1", "devices", "doctor", "errors", "files", "plates", "resource_catalogue", "runtime", "validation",
     }
 )  # fmt: skip
 

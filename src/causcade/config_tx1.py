@@ -139,12 +139,13 @@ class PretrainingConfig(Section):
         default=None, description="Table of structures (perturbation, smiles) for drugs that the model does not know; needs RDKit (`causcade[tx1]`)."
     )
     checkpoint_every: Positive = Field(default=200, description="Steps between checkpoints, from which a stopped job goes on.")
-    processes: Positive = Field(default=1, description="Processes that train together (torchrun), one GPU each.")
+    processes: Positive = Field(default=1, description="Processes that train together on each node (torchrun), one GPU each.")
+    nodes: Positive = Field(default=1, description="Nodes that train together, with `processes` on each; more than one needs Slurm.")
     parallel: Literal["ddp", "fsdp"] = Field(
         default="ddp", description="Several processes: ddp (each holds the model), or fsdp (they share it, for models that one GPU does not hold)."
     )
 
-    speed_only: ClassVar[tuple[str, ...]] = ("micro_cells", "checkpoint_every", "processes", "parallel")
+    speed_only: ClassVar[tuple[str, ...]] = ("micro_cells", "checkpoint_every", "processes", "nodes", "parallel")
     """Keys that decide how training goes on, and what comes out only by rounding."""
 
     def deciding(self) -> dict[str, Any]:
@@ -160,9 +161,11 @@ class PretrainingConfig(Section):
             )
         if self.drugs and self.initial is None and self.smiles is None:
             raise ValueError("expected `smiles`, the table of structures, beside `drugs: true`, found null; give it, or write `drugs: false`")
-        if self.batch_cells % self.processes:
+        processes = self.processes * self.nodes
+        what = "`processes`" if self.nodes == 1 else "`processes` x `nodes`"
+        if self.batch_cells % processes:
             raise ValueError(
-                f"expected `batch_cells` to be a multiple of `processes`, found {self.batch_cells} and {self.processes}; write for example "
-                f"`batch_cells: {-(-self.batch_cells // self.processes) * self.processes}`"
+                f"expected `batch_cells` to be a multiple of {what}, found {self.batch_cells} and {processes}; write for example "
+                f"`batch_cells: {-(-self.batch_cells // processes) * processes}`"
             )
         return self

@@ -12,7 +12,7 @@ from causcade.config_tx1 import is_hub_name
 from causcade.tx1.shape import PRESETS, ModelShape, forward_flops, num_parameters
 from causcade.tx1.shape_files import read_model_shape
 
-__all__ = ["cell_flops", "cost_in_words", "memory_mb", "shape_of"]
+__all__ = ["cell_flops", "cost_in_words", "longest_seconds", "memory_mb", "shape_of"]
 
 MB = 1_000_000
 HOUR_S = 3600
@@ -23,6 +23,9 @@ IN_TRAINING = 5 * 4  # weights, gradients, two moments, and what a step makes of
 CELL_BYTES = 4 + 4  # of each dimension of an embedded cell: as computed, and as written
 CONTROLS = 4
 BATCH_TOKENS = 4096  # of a CPU; a GPU takes more, of its own memory
+# operations a second that a time limit counts on: a third of a core's as measured, a tenth of what an A100 is sold with in bfloat16
+SLOWEST = {"gpu": 3e13, "cpu": 3e10}
+ATLAS_GENES = 1500  # expressed genes of a cell of Tahoe-100M
 TOKEN_BYTES = 4 * 24  # of each dimension of a token: a layer's activations, mostly its feed-forward part
 
 
@@ -83,7 +86,7 @@ def memory_mb(config: Config, stage: str, num_cells: int = 0) -> int:
         tokens = config.embedding.batch_tokens or BATCH_TOKENS
         embedded = num_cells if config.embedding.cells == "all" else num_cells // CONTROLS
         return round((WEIGHTS_ONLY * num_parameters(shape) + shape.d_model * (TOKEN_BYTES * tokens + CELL_BYTES * embedded)) / MB)
-    tokens = (settings.micro_cells or -(-settings.batch_cells // settings.processes)) * settings.max_length
+    tokens = (settings.micro_cells or -(-settings.batch_cells // (settings.processes * settings.nodes))) * settings.max_length
     return round((IN_TRAINING * num_parameters(shape) + TOKEN_BYTES * shape.d_model * shape.num_layers * tokens) / MB)
 
 
@@ -91,6 +94,25 @@ def cell_flops(shape: ModelShape, num_genes: float, max_length: int) -> float:
     """Floating-point operations to embed a cell of so many expressed genes."""
     length = min(max_length, round(num_genes) + 1 + (shape.drugs is not None))
     return forward_flops(shape, [length], only_cells=True)
+
+
+def longest_seconds(config: Config, num_cells: int, *, on_gpu: bool) -> float:
+    """Seconds that embedding the cells of a plate may take, for a time limit: no prediction; 0 without a model.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    num_cells
+        Cells of the plate; of which controls are taken to be a quarter at most.
+    on_gpu
+        Whether the job has a GPU.
+    """
+    shape = shape_of(config, "embedding")
+    if shape is None:
+        return 0.0
+    embedded = num_cells if config.embedding.cells == "all" else num_cells // CONTROLS
+    return embedded * cell_flops(shape, ATLAS_GENES, config.embedding.max_length) / SLOWEST["gpu" if on_gpu else "cpu"]
 
 
 def _written(flops: float) -> str:

@@ -10,7 +10,7 @@ from causcade.config import CausalConfig
 __all__ = ["fit_names", "latent_fit_names", "settings_of_fit"]
 
 WHICH_FITS = ("edge_nulls", "label_nulls", "bootstraps", "drug_folds", "held_out_lines")
-SPEED = ("processes",)
+SPEED = ("processes", "nodes")
 
 
 def fit_names(settings: CausalConfig) -> list[str]:

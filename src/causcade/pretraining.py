@@ -201,7 +201,7 @@ def _training_settings(settings: PretrainingConfig, seed: int) -> TrainingSettin
 
 def _fingerprint(stores: Sequence[CellStore], split: _Split, settings: PretrainingConfig, start: Checkpoint, seed: int) -> str:
     """Digest of all that a training depends on, but for its code and what only decides how fast it goes."""
-    how = settings.model_dump(exclude={"micro_cells", "checkpoint_every", "processes", "parallel"})
+    how = settings.model_dump(exclude=set(settings.speed_only))
     about = {
         "settings": how, "seed": seed, "shape": repr(start.shape), "vocabulary": list(start.vocabulary.tokens), "drugs": start.drug_ids,
         "stores": [(store.path.stem, store.num_cells, int(store.obs["total_counts"].sum())) for store in stores],

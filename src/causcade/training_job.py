@@ -1,22 +1,20 @@
-"""The command line of the training of a model, which rule `pretraining` runs; with several processes it starts torchrun in its own place.
-
-The process that the workflow starts stays the same one, so that what asks it to stop asks the trainer, or torchrun, which passes it on.
-"""
+"""The command line of the training of a model, which rule `pretraining` runs; :mod:`causcade.launching` starts several processes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["TrainingJob", "become_torchrun", "read_arguments"]
+from causcade.launching import gpus_on_node, launch
+
+__all__ = ["TrainingJob", "read_arguments"]
 
 TEXTS = ("--settings", "--parallel", "--checkpoints", "--weights", "--pin", "--fingerprint", "--log")
-NUMBERS = ("--processes", "--micro-cells", "--checkpoint-every", "--threads")
+NUMBERS = ("--nodes", "--processes", "--gpus", "--micro-cells", "--checkpoint-every", "--threads")
 
 
 class TrainingJob(NamedTuple):
@@ -34,6 +32,8 @@ class TrainingJob(NamedTuple):
         File that says what the model was made with, and what it says.
     threads
         Threads of this process.
+    gpus, processes
+        GPUs that the job asked for on this node, and processes there.
     log
         Log of this process; the first one has the log of the job.
     """
@@ -45,11 +45,13 @@ class TrainingJob(NamedTuple):
     pin: Path
     fingerprint: str
     threads: int
+    gpus: int
+    processes: int
     log: Path
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
-    """Read the command line; where it asks for several processes and this is none of them, become torchrun.
+    """Read the command line; where it asks for several processes and this is none of them, become what starts them.
 
     Parameters
     ----------
@@ -63,10 +65,10 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
     for name in NUMBERS:
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args(arguments)
-    if given.processes > 1 and "RANK" not in os.environ:
-        become_torchrun(given.processes)
     settings = json.loads(given.settings)
-    speed = {"parallel": given.parallel, "processes": given.processes, "checkpoint_every": given.checkpoint_every}
+    gpus = gpus_on_node(given.nodes, given.processes, given.gpus, settings["backend"])
+    launch("pretraining", nodes=given.nodes, processes=given.processes, gpus=gpus, threads=given.threads, log=given.log)
+    speed = {"parallel": given.parallel, "nodes": given.nodes, "processes": given.processes, "checkpoint_every": given.checkpoint_every}
     settings["pretraining"] |= speed | {"micro_cells": given.micro_cells or None}
     rank = os.environ.get("RANK", "0")
     return TrainingJob(
@@ -77,12 +79,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
         pin=Path(given.pin),
         fingerprint=given.fingerprint,
         threads=max(1, given.threads // given.processes),
+        gpus=gpus,
+        processes=given.processes,
         log=Path(given.log if rank == "0" else f"{given.log}.{rank}"),
     )
-
-
-def become_torchrun(processes: int) -> None:
-    """Replace this process by torchrun on this machine, which starts the same script so many times."""
-    # After -- nothing is an option of torchrun, which would take `--log` for one of its own.
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--"]
-    os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])

@@ -1,0 +1,78 @@
+"""Several processes for one job: torchrun on one node, and Slurm's srun before it for several.
+
+The process that the workflow starts is replaced, never kept beside: what asks it to stop asks srun or torchrun, which pass it on. On several nodes
+the batch script runs on the first one; it tells srun to start one torchrun on each, and all of them meet at the first node's name and a port of the
+job's own. What is started is always the command line of this process. This module loads no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from causcade.backend import Backend
+from causcade.errors import ConfigError
+from causcade.runtime import job_log
+
+__all__ = ["become_torchrun", "gpus_on_node", "launch"]
+
+MEETING_POINT = "CAUSCADE_MEETING_POINT"
+FIRST_PORT, NUM_PORTS = 10_000, 20_000  # below those that systems hand out by themselves
+
+
+def gpus_on_node(nodes: int, processes: int, gpus: int, backend: Backend) -> int:
+    """GPUs that a job asked for on each node: those of its resource `gpu`, or, over several nodes, one for each process."""
+    if nodes == 1:
+        return gpus
+    return 0 if backend == "cpu" else processes
+
+
+def launch(stage: str, *, nodes: int, processes: int, gpus: int, threads: int, log: str | Path) -> None:
+    """Where a job asks for several processes and this is none of them yet, replace this process by what starts them; else do nothing.
+
+    Parameters
+    ----------
+    stage
+        Section of the configuration that asks for them.
+    nodes, processes
+        Nodes, and processes on each.
+    gpus
+        GPUs on each node (:func:`gpus_on_node`).
+    threads
+        Threads of the job on each node.
+    log
+        Log of the job. It, and exit status 2, tell that several nodes are asked for outside Slurm.
+    """
+    if "RANK" in os.environ or nodes * processes == 1:
+        return
+    if nodes > 1 and MEETING_POINT not in os.environ:
+        if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
+            with job_log(log):
+                raise ConfigError([f"{stage}.nodes: expected 1 outside Slurm, found {nodes}. Use `--profile slurm-gpu`, or write `nodes: 1`."])
+        _become_srun(nodes, gpus, threads)
+    become_torchrun(processes, nodes)
+
+
+def become_torchrun(processes: int, nodes: int = 1) -> None:
+    """Replace this process by torchrun on this machine, which starts the same command line so many times."""
+    # After -- nothing is an option of torchrun, which would take `--log` for one of its own.
+    where = ["--standalone"]
+    if nodes > 1:
+        host, port = os.environ[MEETING_POINT].rsplit(":", 1)
+        where = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_NODEID']}", f"--master-addr={host}", f"--master-port={port}"]
+    launcher = ["-m", "torch.distributed.run", *where, f"--nproc-per-node={processes}", "--"]
+    os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
+
+
+def _become_srun(nodes: int, gpus: int, threads: int) -> None:
+    """Replace this process by srun, which starts the same command line once on each node of the allocation."""
+    port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % NUM_PORTS
+    os.environ[MEETING_POINT] = f"{socket.gethostname()}:{port}"
+    # A step that loses a node ends at once: the others would wait for it.
+    step = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={threads}", "--export=ALL", "--kill-on-bad-exit=1"]
+    if gpus:
+        step.append(f"--gpus-per-node={gpus}")
+    os.execvp("srun", ["srun", *step, sys.executable, *sys.argv])
