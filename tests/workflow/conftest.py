@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anndata
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ["Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs", "src"]
@@ -118,12 +119,17 @@ def write_plates(checkout: Checkout, plates: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout whose run on two plates is finished."""
-    checkout = make_checkout(tmp_path_factory.mktemp("checkout") / "work", ["plate1", "plate2"])
-    done = checkout.snakemake()
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return checkout
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """A checkout whose run on two plates is finished; the processes of pytest-xdist run it once, and each takes a copy."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished").exists():
+            checkout = make_checkout(tmp_path_factory.mktemp("running") / "work", ["plate1", "plate2"])
+            done = checkout.snakemake()
+            assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+            checkout.folder.rename(shared / "finished")
+        return Checkout(shutil.copytree(shared / "finished", tmp_path_factory.mktemp("checkout") / "work", symlinks=True))
 
 
 @pytest.fixture
