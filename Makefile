@@ -9,12 +9,13 @@ PIP_EXTRA ?=
 CORES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench lint format clean
+.PHONY: help install demo test test-slow test-slurm bench lint format clean
 
 help:
 	@echo "make demo       simulated screen from raw counts to the report"
 	@echo "make test       style, types, workflow checks and the default test suite"
 	@echo "make test-slow  the long tests"
+	@echo "make test-slurm the workflow on a real Slurm with pretend GPUs, which it sets up (as root on Debian; skipped elsewhere)"
 	@echo "make bench      benchmarks, and docs/performance.md from what they measured"
 	@echo "make lint       style, types and workflow checks only"
 	@echo "make format     format code and rules"
@@ -48,10 +49,13 @@ lint: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m "not slow" -n $(CORES) --dist loadscope --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m "not slow and not slurm" -n $(CORES) --dist loadscope --no-loadscope-reorder
 
 test-slow: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" pytest -m slow
+
+test-slurm: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m slurm tests/slurm
 
 format: install
 	$(BIN)/ruff check --fix .

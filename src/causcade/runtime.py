@@ -15,7 +15,7 @@ from pathlib import Path
 
 from causcade import __version__
 from causcade.errors import CauscadeError
-from causcade.stopping import ending_in_order
+from causcade.stopping import Stopped, ending_in_order, queue_again
 
 __all__ = ["EXIT_USER_ERROR", "Progress", "job_log", "num_threads", "set_num_threads"]
 
@@ -66,6 +66,8 @@ def job_log(path: str | os.PathLike[str], *, threads: int = 1) -> Iterator[loggi
     except CauscadeError as error:
         logger.error("%s", error)
         print(f"causcade: {error}", file=sys.stderr)  # noqa: T201
+        if isinstance(error, Stopped):
+            queue_again()
         sys.exit(EXIT_USER_ERROR)
     except Exception:
         logger.exception("unexpected error; please report it with this log")

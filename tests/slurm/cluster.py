@@ -49,7 +49,7 @@ SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
-MinJobAge=600
+MinJobAge=3600
 SchedulerParameters=bf_interval=5
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
@@ -78,7 +78,11 @@ GRANT ALL ON slurm_acct_db.* TO slurm@localhost"""
 
 
 class ClusterError(Exception):
-    """The cluster cannot be set up here; the message says why."""
+    """The cluster did not come up; the message says why."""
+
+
+class UnsuitableError(ClusterError):
+    """The cluster cannot be set up on this machine; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +104,10 @@ class Cluster:
 
         Raises
         ------
+        UnsuitableError
+            Where this machine is not Debian, the user is not root, a foreign Slurm is there or packages cannot be had.
         ClusterError
-            Where this machine is not Debian, the user is not root, a foreign Slurm is there, packages cannot be had or a daemon does not start.
+            Where a daemon does not start.
         """
         check_machine()
         install(PACKAGES + (ACCOUNTING_PACKAGES if self.accounting else []))
@@ -182,14 +188,14 @@ def is_up() -> bool:
 def check_machine() -> None:
     """Refuse a machine that the cluster cannot be set up on."""
     if os.geteuid() != 0:
-        raise ClusterError("expected to be root, who starts the daemons of Slurm")
+        raise UnsuitableError("expected to be root, who starts the daemons of Slurm")
     if not Path("/etc/debian_version").is_file():
-        raise ClusterError("expected Debian, whose packages of Slurm are installed; found no /etc/debian_version")
+        raise UnsuitableError("expected Debian, whose packages of Slurm are installed; found no /etc/debian_version")
     configured = os.environ.get("SLURM_CONF")
     if configured and Path(configured) != CONFIGURATION:
-        raise ClusterError(f"SLURM_CONF names {configured}: that Slurm is somebody else's and is left alone")
+        raise UnsuitableError(f"SLURM_CONF names {configured}: that Slurm is somebody else's and is left alone")
     if CONFIGURATION.is_file() and CONFIGURATION.stat().st_size and not is_ours():
-        raise ClusterError(f"{CONFIGURATION} is somebody else's and is left alone")
+        raise UnsuitableError(f"{CONFIGURATION} is somebody else's and is left alone")
 
 
 def install(packages: list[str]) -> None:
@@ -197,8 +203,11 @@ def install(packages: list[str]) -> None:
     if subprocess.run(["dpkg", "-s", *packages], capture_output=True, check=False).returncode == 0:
         return
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-    run("apt-get", "update", "-qq")
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    try:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    except (ClusterError, FileNotFoundError) as error:
+        raise UnsuitableError(f"expected to install {' '.join(packages)}: {error}") from None
 
 
 def make_known(host: str) -> None:
