@@ -17,7 +17,7 @@ rule causal:
             if CONFIG.causal.training == "cells"
             else []
         ),
-        targets=rules.targets.output.targets,
+        targets=rules.unmeasured.output.targets,
         edges=rules.mask.output.edges,
     output:
         model=f"{RUN}/causal/{{fit}}/model.safetensors",

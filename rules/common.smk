@@ -35,6 +35,7 @@ STAGES = [
     "panel",
     "coexpression",
     "mask",
+    "unmeasured",
     "pretraining",
     "embedding",
     "basal",

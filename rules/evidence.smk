@@ -64,7 +64,7 @@ rule evidence:
         partial_within=rules.latent_cells.output.partial,
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
-        targets=rules.targets.output.targets,
+        targets=rules.unmeasured.output.targets,
         edges=rules.mask.output.edges,
     output:
         evidence=f"{RUN}/evidence/{{fit}}.parquet",

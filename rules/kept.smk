@@ -16,6 +16,7 @@ KEPT = [
     *per_plate(rules.coexpression_moments.output.moments),
     rules.coexpression.output.partners,
     rules.mask.output.edges,
+    rules.unmeasured.output.targets,
     *per_plate(rules.embedding.output.embedding),
     rules.embedding_map.output.map,
     *per_plate(rules.basal_baseline.output.baseline),

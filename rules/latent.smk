@@ -34,11 +34,13 @@ rule latent:
     input:
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
-        targets=rules.targets.output.targets,
+        targets=rules.unmeasured.output.targets,
         edges=rules.mask.output.edges,
+        unmeasured=rules.unmeasured.output.edges,
         partial=rules.latent_cells.output.partial,
     output:
         edges=f"{RUN}/latent/{{fit}}/edges.parquet",
+        unmeasured=f"{RUN}/latent/{{fit}}/unmeasured_edges.parquet",
         activities=f"{RUN}/latent/{{fit}}/activities.parquet",
         off_targets=f"{RUN}/latent/{{fit}}/off_targets.parquet",
         held_out=f"{RUN}/latent/{{fit}}/held_out.parquet",

@@ -14,8 +14,10 @@ rule network:
         held_out=expand(rules.evidence.output.held_out, fit=LEFT_OUT),
         conditions=per_plate(rules.conditions.output.conditions),
         baselines=per_plate(rules.basal_baseline.output.baseline),
-        targets=rules.targets.output.targets,
+        targets=rules.unmeasured.output.targets,
         edges=rules.mask.output.edges,
+        unmeasured=rules.unmeasured.output.edges,
+        latent=expand(rules.latent.output.unmeasured, fit=RESAMPLED),
     output:
         edges=f"{RUN}/network/edges.parquet",
         choice=f"{RUN}/network/score_choice.json",

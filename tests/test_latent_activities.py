@@ -11,7 +11,7 @@ def data_of(rng, num_drugs=5, num_listed=3):
     sign = np.where(listed, rng.choice([-1.0, 0.0, 1.0], listed.shape), 0.0)
     return ActivityData(
         tensor(rng.normal(0, 1, listed.shape)), tensor(rng.uniform(0.01, 0.1, listed.shape)), tensor(listed), tensor(sign),
-        tensor(rng.random(listed.shape) < 0.7), 0.8, 0.56,
+        tensor(rng.random(listed.shape) < 0.7), tensor(np.ones(listed.shape, bool)), 0.8, 0.56,
     )  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def test_first_activities():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     listed = torch.tensor([[True, True, False, False]])
     seen = torch.tensor([[True, False, True, True]])
-    data = ActivityData(tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, 0.8, 0.5)
+    data = ActivityData(tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, torch.ones_like(seen), 0.8, 0.5)
     np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.98, 0.0]])
 
 
@@ -51,7 +51,7 @@ def two_genes(mrna, *, footprint=0.0, moment=0.0, edge=0.0):
     """One perturbation of the first of two listed genes, undecided; the second is measured and regulated by the first with `edge`."""
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     is_first, both = torch.tensor([[True, False]]), torch.tensor([[True, True]])
-    data = ActivityData(tensor([mrna]), tensor([[0.01, 0.01]]), is_first, tensor([[-1.0, 0.0]]), both, 0.8, 0.5)
+    data = ActivityData(tensor([mrna]), tensor([[0.01, 0.01]]), is_first, tensor([[-1.0, 0.0]]), both, torch.ones_like(both), 0.8, 0.5)
     known = Evidence(
         tensor([[0.0, 0.0], [edge, 0.0]]),
         tensor([0.01, 0.01]),
@@ -95,7 +95,7 @@ def test_marginal_likelihoods_of_the_two_ways_differ_by_that_of_the_data():
 
 def test_a_hidden_target_without_a_footprint_keeps_its_prior():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
-    data = ActivityData(tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), 0.8, 0.5)
+    data = ActivityData(tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), torch.tensor([[True]]), 0.8, 0.5)
     zero = torch.zeros(1, 1, dtype=torch.float64)
     mean, variance, seen = solve_activities(data, slice(0, 1), Evidence(zero, tensor([0.01]), zero, zero[None], zero), torch.tensor([False]))
     np.testing.assert_allclose(mean, [[-0.8]])

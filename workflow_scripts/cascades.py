@@ -11,9 +11,9 @@ def main(job) -> None:
         settings = job.params.settings
         effects = responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)).effects()
         fit = causal.read_fit(Path(job.input.model).parent)
-        tables = cascades.build_cascades(
-            fit, files.read_parquet(job.input.network), effects, files.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"])
-        )
+        network = files.read_parquet(job.input.network)
+        network = network[network["source_measured"]]  # W has no edge from a gene that is not measured
+        tables = cascades.build_cascades(fit, network, effects, files.read_parquet(job.input.gene_sets), CascadesConfig(**settings["cascades"]))
         cascades.write_cascades(tables, Path(job.output.summary).parent)
 
 

@@ -11,14 +11,15 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         devices.check_gpus(job.resources.gpu, settings["backend"])
+        edges, partial_C = latent.all_candidates(*(files.read_parquet(job.input[name]) for name in ("edges", "partial", "unmeasured")))
         fit = latent.run_latent(
             job.wildcards.fit,
             responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)),
-            files.read_parquet(job.input.edges),
+            edges,
             LatentConfig(**settings["latent"]),
             CausalConfig(**settings["causal"]),
             seed=settings["seed"],
-            partial_C=files.read_parquet(job.input.partial)["partial_correlation"].to_numpy(),
+            partial_C=partial_C,
             devices=[torch_device(settings["backend"])],
             workers=job.threads,
             checkpoint=Path(job.params.checkpoint),

@@ -141,6 +141,10 @@ class MaskConfig(Section):
 
     partners: Positive = Field(default=100, description="Top coexpression partners of a gene that become its candidate regulators.")
     symmetric: bool = Field(default=False, description="Add the other direction of each coexpression edge too.")
+    unmeasured_targets: Literal["none", "curated", "all"] = Field(
+        default="curated",
+        description="Edges that may leave a listed target that is not measured: none, curated ones, or to all genes. With any, it enters as a latent gene.",
+    )
 
 
 class BasalConfig(Section):

@@ -22,7 +22,7 @@ from causcade.evidence import COLUMNS as EVIDENCE
 from causcade.files import replacing, write_parquet, write_text
 from causcade.responses import DrugEffects
 
-__all__ = ["build_network", "edge_stability", "log2_effect", "reach", "write_network"]
+__all__ = ["add_unmeasured", "build_network", "edge_stability", "log2_effect", "reach", "write_network"]
 
 TOP_SHARE = 0.01  # of the candidates; edges that count as found in a bootstrap, and as steps on the way from a target
 MIN_EXPRESSION = 0.01  # counts per 10^4
@@ -33,7 +33,7 @@ FIRST_COLUMNS = [
     "regulator", "target", "weight", "weight_no_prior", "effect", "score", "rank", "sign", "probability", "stability", "sign_stability",
     "identifiability", "num_perturbations", "hops", "num_bearing",
 ]  # fmt: skip
-LAST_COLUMNS = ["sources", "prior_confidence", "prior_sign", "coexpression"]
+LAST_COLUMNS = ["source_measured", "sources", "prior_confidence", "prior_sign", "coexpression"]
 WEIGHTS = ("weight", "weight_no_prior")
 
 FloatArray = npt.NDArray[np.floating]
@@ -55,7 +55,8 @@ def build_network(
     `identifiability`: `direct` where a perturbation hits the regulator; `indirect` where none does, but at least two perturbations move its mRNA by
     at least 5 standard errors, so that the data hold variation of the regulator that is not its own intervention; else `none`. `num_perturbations`
     hit the regulator. `hops` is the least number of steps along the best 1 % of edges from a gene that a perturbation hits to the regulator (0: it is
-    hit itself; <NA>: there is no way of at most 6 steps), `num_bearing` the number of perturbations that reach it in so many.
+    hit itself; <NA>: there is no way of at most 6 steps), `num_bearing` the number of perturbations that reach it in so many. `source_measured` is
+    false for the edges of :func:`add_unmeasured`, whose effect in log2 units is not known.
 
     Parameters
     ----------
@@ -78,9 +79,9 @@ def build_network(
     main = _check(edges, weights, evidence, score)
     place = pd.Series(np.arange(len(effects.genes)), index=effects.genes["gene"].astype(str))
     source_C, target_C = (place.loc[edges[column].astype(str)].to_numpy(np.int64) for column in ("regulator", "target"))
-    value_C = main[score].to_numpy(np.float64)
+    value_C = np.nan_to_num(main[score].to_numpy(np.float64))
     score_C, sign_C = np.abs(value_C), np.sign(value_C).astype(np.int8)
-    boots = [evidence[name][_without_prior(score)].to_numpy(np.float64) for name in sorted(evidence) if name.startswith("boot")]
+    boots = [np.nan_to_num(evidence[name][_without_prior(score)].to_numpy(np.float64)) for name in sorted(evidence) if name.startswith("boot")]
     weight_C = _agreeing(sign_C, score, weights, main)
     num_hits_G = effects.is_target_DG.sum(axis=0)
     rank_C = _ranks(score_C)
@@ -94,11 +95,50 @@ def build_network(
         stability=edge_stability(sign_C, boots),
         sign_stability=np.mean([np.sign(boot_C) == sign_C for boot_C in boots], axis=0) if boots else np.full(len(edges), np.nan),
         identifiability=_identifiability(num_hits_G, effects)[source_C], num_perturbations=num_hits_G[source_C],
+        source_measured=effects.is_measured_G[source_C],
         hops=pd.arrays.IntegerArray(hops_G[source_C].astype(np.int8), hops_G[source_C] < 0), num_bearing=num_bearing_G[source_C],
     )  # fmt: skip
     shown = [name for name in (*EVIDENCE, "latent_weight") if name in main and name not in WEIGHTS]
     table = table.assign(**{name: main[name].to_numpy() for name in shown})
     return table[[*FIRST_COLUMNS, *shown, *LAST_COLUMNS]]
+
+
+def add_unmeasured(
+    edges: pd.DataFrame,
+    weights: Mapping[str, FloatArray],
+    evidence: Mapping[str, pd.DataFrame],
+    added: pd.DataFrame,
+    latent: Mapping[str, pd.DataFrame],
+) -> tuple[pd.DataFrame, dict[str, FloatArray], dict[str, pd.DataFrame]]:
+    """Candidate edges, weights and evidence with the edges from targets that are not measured below the others.
+
+    Parameters
+    ----------
+    edges, weights, evidence
+        As for :func:`build_network`.
+    added
+        `unmeasured/edges.parquet`.
+    latent
+        `latent/<fit>/unmeasured_edges.parquet` by name of the fit. No other estimator knows these edges: W and all other columns are NaN.
+
+    Raises
+    ------
+    InputError
+        If a fit has another number of such edges.
+    """
+    if added.empty:
+        return edges, dict(weights), dict(evidence)
+    longer = {}
+    for name, table in evidence.items():
+        fit = latent.get(name)
+        if fit is None or len(fit) != len(added):
+            found = "none" if fit is None else len(fit)
+            raise InputError(f"latent {name}: expected {len(added)} edges from targets without measurement, found {found}. Rerun the stage `latent`.")
+        values = {"latent": fit["score"] * fit["sign"], "probability": fit["probability"], "latent_weight": fit["effect"]}
+        rows = added[["regulator", "target"]].astype(str).assign(**{key: value.to_numpy() for key, value in values.items() if key in table})
+        longer[name] = pd.concat([table, rows.astype(table.dtypes[rows.columns])], ignore_index=True)
+    unknown = np.full(len(added), np.nan, np.float32)
+    return pd.concat([edges, added], ignore_index=True), {name: np.concatenate([value_C, unknown]) for name, value_C in weights.items()}, longer
 
 
 def _check(edges: pd.DataFrame, weights: Mapping[str, FloatArray], evidence: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:

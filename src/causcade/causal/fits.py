@@ -135,7 +135,7 @@ def run_fit(
     InputError
         As of :func:`fit_causal`, and where cells are asked for without their stores.
     """
-    training, held_out = ranks.object_of_first(lambda: responses_for_fit(name, responses, settings, seed=seed))
+    training, held_out = ranks.object_of_first(lambda: _measured_for_fit(name, responses, settings, seed))
     open_cells = None
     if settings.training == "cells" and not name.startswith("edgenull"):
         if not cells or not isinstance(responses, ScreenFiles):
@@ -154,6 +154,12 @@ def run_fit(
     else:
         predicted = _predict_drugs(fit, training, held_out)
     return replace(fit, held_out=held_out_table(predicted, training, held_out))
+
+
+def _measured_for_fit(name: str, responses: Responses | ScreenFiles, settings: CausalConfig, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
+    """Leave out targets that are not measured: W is between measured genes. What is drawn and permuted is the same as for the latent estimator."""
+    training, held_out = responses_for_fit(name, responses, settings, seed=seed)
+    return training.measured(), None if held_out is None else held_out.measured()
 
 
 def _predict_line(fit: CausalFit, training: DrugEffects, held_out: DrugEffects, context_G: FloatArray | None) -> dict[str, FloatArray]:

@@ -107,6 +107,8 @@ def measure_evidence(
     training, held_out = responses_for_fit(fit, screen, fits, seed=seed)
     if fit.startswith("boot"):
         held_out = _not_drawn(training, screen.effects())
+    # Drawn and permuted with them, as for the latent estimator; no other column knows targets that are not measured.
+    training, held_out = training.measured(), None if held_out is None else held_out.measured()
     target_C, source_C = gene_positions(edges, training.genes)
     for name, value_C in {**weights, **partial, **({} if latent is None else {"latent": latent["score"].to_numpy()})}.items():
         if len(value_C) != len(edges):

@@ -8,11 +8,11 @@ prior whose rate is learnt source by source (:mod:`~causcade.latent.estimate`). 
 from causcade.latent.cells import covariance_within_conditions, partial_correlation, partial_table
 from causcade.latent.estimate import Posterior, estimate
 from causcade.latent.fit import LatentFit, fit_latent, write_latent
-from causcade.latent.fits import run_latent
+from causcade.latent.fits import all_candidates, run_latent
 from causcade.latent.problem import LatentProblem, make_latent_problem
 from causcade.latent.score import EdgeScores, score_edges
 
 __all__ = [
-    "EdgeScores", "LatentFit", "LatentProblem", "Posterior", "covariance_within_conditions", "estimate", "fit_latent", "make_latent_problem",
-    "partial_correlation", "partial_table", "run_latent", "score_edges", "write_latent",
+    "EdgeScores", "LatentFit", "LatentProblem", "Posterior", "all_candidates", "covariance_within_conditions", "estimate", "fit_latent",
+    "make_latent_problem", "partial_correlation", "partial_table", "run_latent", "score_edges", "write_latent",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ class ActivityData(NamedTuple):
     """Data of the listed genes, float64, all [D, J] but the last two.
 
     effect, variance: of their mRNA, the variance as a measure of the activity; listed, sign: links; seen: whether the mRNA is a measurement of the
-    activity; typical_effect, direct_sd: mean size and spread of a direct effect.
+    activity; measured: whether there is a number of the mRNA at all; typical_effect, direct_sd: mean size and spread of a direct effect.
     """
 
     effect_DJ: Tensor
@@ -33,6 +33,7 @@ class ActivityData(NamedTuple):
     listed_DJ: Tensor
     sign_DJ: Tensor
     seen_DJ: Tensor
+    measured_DJ: Tensor
     typical_effect: float
     direct_sd: float
 
@@ -81,7 +82,7 @@ def solve_activities(data: ActivityData, drugs: slice, known: Evidence, undecide
         Those for which the two ways to act are compared; the others are seen as `data` says.
     """
     seen_dJ = data.seen_DJ[drugs]
-    link_dJ = data.listed_DJ[drugs] & (data.sign_DJ[drugs] != 0) & undecided_d[:, None]
+    link_dJ = data.listed_DJ[drugs] & (data.sign_DJ[drugs] != 0) & data.measured_DJ[drugs] & undecided_d[:, None]
     nothing_dJ = torch.zeros_like(seen_dJ)
     on_mrna = _solve(data, drugs, known, seen_dJ | link_dJ, nothing_dJ)
     if not bool(link_dJ.any()):

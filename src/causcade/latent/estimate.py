@@ -134,6 +134,7 @@ class _Fit:
         self.home = torch.device(devices[0])
         allowed_GJ = np.ones((problem.num_genes, len(problem.source_J)), bool) if candidate_GJ is None else candidate_GJ.copy()
         allowed_GJ[problem.source_J, np.arange(len(problem.source_J))] = False
+        allowed_GJ[~problem.is_measured_G] = False
         self.allowed_J = self._tensor(allowed_GJ.sum(axis=0).astype(np.float64)).clamp_min(1)
         self.fingerprint, self.allowed_GJ = "", allowed_GJ
         starts = range(0, problem.num_genes, block_genes)
@@ -144,7 +145,8 @@ class _Fit:
             self._tensor(problem.effect_DG[:, source_J]),
             self._tensor(problem.variance_DG[:, source_J] + (ACTIVITY_ERROR * problem.effect_DG[:, source_J] * ~problem.listed_DJ) ** 2),
             self._tensor(problem.listed_DJ),
-            self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ), problem.typical_effect, problem.direct_sd,
+            self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ),
+            self._tensor(np.tile(problem.is_measured_G[source_J], (len(problem.seen_DJ), 1))), problem.typical_effect, problem.direct_sd,
         )  # fmt: skip
         self.activity_DJ = first_activities(self.links)
         self.variance_DJ = torch.zeros_like(self.activity_DJ)

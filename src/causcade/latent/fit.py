@@ -45,6 +45,7 @@ class LatentFit:
         step of such paths. identifiability: `direct` (a perturbation is listed to hit the regulator), `indirect` (a listed gene regulates it),
         `none`. num_perturbations: those that are listed to hit the regulator or, if indirect, a gene that regulates it. num_alone: those of them
         with no other listed target. acts_on: `mrna`, or `activity` where the regulator's mRNA was not looked at in any of them, else "".
+        source_measured: whether the regulator is a gene of the panel.
     activities
         perturbation, gene, activity, error, is_listed, is_seen; of listed genes.
     off_targets
@@ -115,11 +116,13 @@ def fit_latent(
     effects
         Effects of perturbations.
     edges
-        Candidate edges: regulator, target. Nothing else of them is read: no curated edge enters.
+        Candidate edges: regulator, target. Nothing else of them is read: no curated edge enters. The regulator may be a gene that is not measured
+        (:func:`causcade.responses.with_unmeasured`).
     settings
         Section `latent`.
     partial_C
-        Partial correlation of each candidate edge in cells; see :func:`causcade.latent.cells.partial_correlation`. Optional.
+        Partial correlation of each candidate edge in cells; see :func:`causcade.latent.cells.partial_correlation`. Optional; NaN where the regulator
+        is not measured.
     devices
         torch devices.
     workers
@@ -139,7 +142,7 @@ def fit_latent(
     """
     target_C, source_C = gene_positions(edges, effects.genes)
     partial = None if partial_C is None else np.asarray(partial_C, dtype=np.float64)
-    if partial is not None and (partial.shape != (len(edges),) or not np.isfinite(partial).all()):
+    if partial is not None and (partial.shape != (len(edges),) or not np.isfinite(partial[effects.is_measured_G[source_C]]).all()):
         raise InputError(
             f"partial correlations: expected {len(edges)} finite numbers, one for each candidate edge, found the shape {partial.shape} and "
             f"{int((~np.isfinite(partial)).sum())} that are not finite. Compute them on the present candidate edges."
@@ -149,7 +152,7 @@ def fit_latent(
         logger.warning(
             "no perturbation has a known target in the panel: no edge can be learnt and every score is 0. Give a table `perturbation.targets`."
         )
-        return _empty(edges)
+        return _empty(edges, effects.is_measured_G[source_C])
     candidate_GJ = None
     if not settings.nuisance_edges:
         candidate_GJ = np.zeros((problem.num_genes, len(problem.source_J)), bool)
@@ -183,6 +186,7 @@ def _edge_table(edges: pd.DataFrame, scores: EdgeScores, problem: LatentProblem,
             "direct": scores.direct_C, "mediator": scores.mediator_C,
             "identifiability": np.where(listed_C, "direct", np.where(num_G[source_C] > 0, "indirect", "none")),
             "num_perturbations": num_G[source_C].astype(np.int32), "num_alone": alone_G[source_C].astype(np.int32), "acts_on": acts_on_C,
+            "source_measured": problem.is_measured_G[source_C],
         }
     )  # fmt: skip
 
@@ -230,7 +234,7 @@ def _summary(problem: LatentProblem, posterior: Posterior, scores: EdgeScores) -
     }
 
 
-def _empty(edges: pd.DataFrame) -> LatentFit:
+def _empty(edges: pd.DataFrame, measured_C: npt.NDArray[np.bool_]) -> LatentFit:
     num = len(edges)
     missing = dict.fromkeys(("effect", "probability", "inclusion", "direct"), np.full(num, np.nan))
     table = pd.DataFrame(
@@ -238,6 +242,7 @@ def _empty(edges: pd.DataFrame) -> LatentFit:
             "regulator": edges["regulator"].astype(str).to_numpy(), "target": edges["target"].astype(str).to_numpy(), "score": np.zeros(num),
             "sign": np.zeros(num, np.int8), **missing, "mediator": np.zeros(num), "identifiability": np.full(num, "none", dtype=object),
             "num_perturbations": np.zeros(num, np.int32), "num_alone": np.zeros(num, np.int32), "acts_on": np.full(num, "", dtype=object),
+            "source_measured": measured_C,
         }
     )  # fmt: skip
     activities = pd.DataFrame(columns=["perturbation", "gene", "activity", "error", "is_listed", "is_seen"])
@@ -246,8 +251,14 @@ def _empty(edges: pd.DataFrame) -> LatentFit:
 
 
 def write_latent(folder: str | Path, fit: LatentFit) -> None:
-    """Write `edges.parquet`, `activities.parquet`, `off_targets.parquet`, `held_out.parquet` and `summary.json`."""
+    """Write `edges.parquet`, `activities.parquet`, `off_targets.parquet`, `held_out.parquet` and `summary.json`.
+
+    Edges from genes that are not measured go to `unmeasured_edges.parquet`: no other estimator knows them.
+    """
     folder = Path(folder)
-    for name in ("edges", "activities", "off_targets", "held_out"):
+    measured_C = fit.edges["source_measured"].to_numpy(bool)
+    for name, rows_C in (("edges", measured_C), ("unmeasured_edges", ~measured_C)):
+        write_parquet(folder / f"{name}.parquet", fit.edges.loc[rows_C].reset_index(drop=True))
+    for name in ("activities", "off_targets", "held_out"):
         write_parquet(folder / f"{name}.parquet", getattr(fit, name))
     write_json(folder / "summary.json", fit.summary)

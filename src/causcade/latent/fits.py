@@ -20,12 +20,25 @@ from causcade.config_latent import LatentConfig
 from causcade.latent.fit import LatentFit, fit_latent
 from causcade.responses import DrugEffects, Responses, ScreenFiles, held_out_table, responses_for_fit
 
-__all__ = ["run_latent"]
+__all__ = ["all_candidates", "run_latent"]
+
+
+def all_candidates(edges: pd.DataFrame, partial: pd.DataFrame, unmeasured: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
+    """Put the edges from targets that are not measured below the candidate edges; and partial correlations, NaN where there is none.
+
+    Parameters
+    ----------
+    edges, partial, unmeasured
+        `candidate_edges.parquet`, `latent/partial_correlation.parquet` and `unmeasured/edges.parquet`.
+    """
+    known_C = partial["partial_correlation"].to_numpy(np.float64)
+    names = ["regulator", "target"]
+    return pd.concat([edges[names], unmeasured[names]], ignore_index=True), np.concatenate([known_C, np.full(len(unmeasured), np.nan)])
 
 
 def run_latent(
     name: str,
-    responses: Responses | ScreenFiles,
+    responses: Responses | ScreenFiles | DrugEffects,
     edges: pd.DataFrame,
     settings: LatentConfig,
     fits: CausalConfig,
@@ -54,7 +67,9 @@ def run_latent(
     training, held_out = responses_for_fit(name, responses, fits, seed=seed)
     if name.startswith("edgenull") and partial_C is not None:
         rng = np.random.default_rng([seed, zlib.crc32(f"{name} partial correlation".encode())])
-        partial_C = rng.permutation(np.asarray(partial_C))
+        partial_C = np.array(partial_C, dtype=np.float64)
+        known_C = np.isfinite(partial_C)
+        partial_C[known_C] = rng.permutation(partial_C[known_C])
     fit = fit_latent(training, edges, settings, partial_C=partial_C, devices=devices, workers=workers, checkpoint=checkpoint)
     if held_out is None or fit.posterior is None:
         return fit

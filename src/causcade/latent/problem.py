@@ -66,6 +66,8 @@ class LatentProblem:
         Least standard deviation of what the model leaves unexplained.
     perturbations
         Names.
+    is_measured_G
+        Whether the gene is measured at all; a listed gene that is not has an activity, and no gene regulates it.
     """
 
     effect_DG: Float64
@@ -83,6 +85,7 @@ class LatentProblem:
     direct_sd: float
     min_tau: float
     perturbations: list[str]
+    is_measured_G: BoolArray
 
     @property
     def num_genes(self) -> int:
@@ -109,7 +112,7 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     sign_DG, z_DG = effects.sign_DG.astype(np.float64), np.where(measured_DG, effect_DG, 0.0) / np.sqrt(variance_DG)
     used_DG = effects.is_target_DG
     if settings.prune_links:
-        used_DG = _pruned(used_DG, sign_DG, z_DG, effects.table["kind"].eq("drug").to_numpy(bool))
+        used_DG = _pruned(used_DG, measured_DG, sign_DG, z_DG, effects.table["kind"].eq("drug").to_numpy(bool))
     if not used_DG.any():
         return None
     sign_DG = np.where(used_DG, sign_DG, 0.0)
@@ -118,9 +121,9 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     typical = _typical_effect(sign_DG * effect_DG, signed_DG & (sign_DG * z_DG > SEEN_Z), weight_D)
     known_D = effects.table["kind"].isin(settings.known_kinds).to_numpy(bool)
     hidden_DG = _hidden(sign_DG * z_DG, signed_DG, used_DG, known_D, settings.activity)
-    undecided_D = signed_DG.any(axis=1) & ~known_D & (settings.activity == "auto")
+    undecided_D = (signed_DG & measured_DG).any(axis=1) & ~known_D & (settings.activity == "auto")
     clear_D = (signed_DG & (sign_DG * z_DG > SEEN_Z)).any(axis=1)
-    still_D = ((effects.sign_DG * z_DG < HIDDEN_Z) & effects.is_target_DG & (effects.sign_DG != 0)).any(axis=1)
+    still_D = ((effects.sign_DG * z_DG < HIDDEN_Z) & effects.is_target_DG & (effects.sign_DG != 0) & measured_DG).any(axis=1)
     source_J = np.flatnonzero(used_DG.any(axis=0))
     logger.info(
         "%d perturbations, %d listed targets of %d genes (%d act on activity only), typical effect %.2f",
@@ -134,6 +137,7 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
         hidden_DG=hidden_DG, undecided_D=undecided_D, ambiguous_D=undecided_D & clear_D & still_D, typical_effect=typical,
         direct_sd=DIRECT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
+        is_measured_G=effects.is_measured_G,
     )  # fmt: skip
 
 
@@ -151,11 +155,14 @@ def _shared_strengths(effects: DrugEffects, measured_DG: BoolArray) -> Float64:
     return fit_shared_response(effects).strength_DF[:, : sum(num_different >= least for least in MIN_PERTURBATIONS)]
 
 
-def _pruned(is_target_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray) -> BoolArray:
-    """Links without those of known sign that do not move beside one that does; those of a genetic perturbation are certain and stay."""
+def _pruned(is_target_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray) -> BoolArray:
+    """Links without those of known sign that do not move beside one that does; those of a genetic perturbation are certain and stay.
+
+    A target that is not measured stays too: nobody saw that it does not move.
+    """
     moved_DG = sign_DG * z_DG
     has_seen_D1 = (is_target_DG & (moved_DG > SEEN_Z)).any(axis=1, keepdims=True) & is_drug_D[:, None]
-    return np.asarray(is_target_DG & ~((sign_DG != 0) & (moved_DG < PRUNE_Z) & has_seen_D1), dtype=bool)
+    return np.asarray(is_target_DG & ~((sign_DG != 0) & measured_DG & (moved_DG < PRUNE_Z) & has_seen_D1), dtype=bool)
 
 
 def _typical_effect(signed_DG: Float64, clear_DG: BoolArray, weight_D: Float64) -> float:

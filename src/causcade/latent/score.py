@@ -83,7 +83,8 @@ def score_edges(
     target_C, source_C
         Candidate edges, as places on the gene axis.
     partial_C
-        Partial correlation of the two genes in cells that saw the same treatment; without it neither score nor probability have this part.
+        Partial correlation of the two genes in cells that saw the same treatment; without it neither score nor probability have this part. NaN where
+        the source is not measured: it says nothing then, neither for the edge nor against it.
     mediators
         Whether to weigh edges against paths through unlisted genes.
     """
@@ -98,7 +99,8 @@ def score_edges(
     if partial_C is not None:
         # That of an unlisted source has no side to be on: its sign is not known from perturbations.
         signed_C = np.where(listed_C, partial_C * sign_C, np.abs(partial_C))
-        ratio_C = likelihood_ratio(signed_C[listed_C], inclusion_C[listed_C], signed_C)
+        known_C = np.isfinite(signed_C)
+        ratio_C[known_C] = likelihood_ratio(signed_C[listed_C & known_C], inclusion_C[listed_C & known_C], signed_C[known_C])
     ratio_GJ = np.zeros(posterior.edge_GJ.shape)
     ratio_GJ[place] = ratio_C[listed_C]
     found = find_alternatives(problem, posterior, target_C, source_C) if mediators else _none()
@@ -110,7 +112,9 @@ def score_edges(
     level_C[listed_C] = _level(odds_C[listed_C], direct_C[listed_C])
     score_C = level_C + WEIGHT_RIDGE * (_rank(np.abs(ridge_C)) - 1) - LOWEST
     if partial_C is not None:
-        score_C += WEIGHT_PARTIAL * (_rank(signed_C) - 1)
+        rank_C = np.full(len(signed_C), 0.5)
+        rank_C[known_C] = _rank(signed_C[known_C])
+        score_C += WEIGHT_PARTIAL * (rank_C - 1)
     return EdgeScores(
         score_C=score_C, sign_C=sign_C, probability_C=probability_C, inclusion_C=inclusion_C, effect_C=_spread(listed_C, posterior.edge_GJ[place]),
         direct_C=direct_C, mediator_C=mediation.mediator_C,

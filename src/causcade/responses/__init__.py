@@ -15,9 +15,10 @@ from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold
 from causcade.responses.shared import SharedResponse, fit_shared_response
 from causcade.responses.streaming import PlateResponses, ScreenFiles
 from causcade.responses.targets import gene_positions, list_targets
+from causcade.responses.unmeasured import names_of_unmeasured, with_unmeasured
 
 __all__ = [
     "HELD_OUT_COLUMNS", "DrugEffects", "PlateResponses", "Responses", "ScreenFiles", "SharedResponse", "aggregate", "as_effects", "bootstrap",
     "build_responses", "drug_folds", "edge_null", "fit_shared_response", "gene_positions", "held_out_table", "hold_out_drugs", "hold_out_line",
-    "label_null", "list_targets", "read_responses", "responses_for_fit", "typical_effects",
+    "label_null", "list_targets", "names_of_unmeasured", "read_responses", "responses_for_fit", "typical_effects", "with_unmeasured",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ import pandas as pd
 
 from causcade.responses.conditions import Responses
 
-__all__ = ["DoseSums", "DrugEffects", "aggregate", "as_effects", "dose_key", "gain_at"]
+__all__ = ["DoseSums", "DrugEffects", "aggregate", "as_effects", "dose_key", "gain_at", "link_matrices"]
 
 HALF_DOSE_GRID = 10.0 ** np.linspace(-2, 2, 13)
 HALF_DOSE_SPREAD = 1.5  # standard deviation of log(half dose) between perturbations
@@ -49,6 +49,8 @@ class DrugEffects:
         Whether the gene is a listed target.
     control_mean_G
         Mean of x in controls, float64.
+
+    Targets that are not measured (:func:`causcade.responses.with_unmeasured`) are the last genes; their numbers are NaN.
     """
 
     effect_DG: FloatArray
@@ -63,6 +65,21 @@ class DrugEffects:
     def num_targets_D(self) -> npt.NDArray[np.int64]:
         """Number of listed targets of each perturbation."""
         return np.asarray(self.is_target_DG.sum(axis=1), dtype=np.int64)
+
+    @property
+    def is_measured_G(self) -> npt.NDArray[np.bool_]:
+        """Whether the gene is measured at all."""
+        return np.asarray(~np.isnan(self.control_mean_G), dtype=bool)
+
+    def measured(self) -> DrugEffects:
+        """Only the genes that are measured."""
+        keep_G = self.is_measured_G
+        if keep_G.all():
+            return self
+        return replace(
+            self, effect_DG=self.effect_DG[:, keep_G], se_DG=self.se_DG[:, keep_G], genes=self.genes.loc[keep_G].reset_index(drop=True),
+            sign_DG=self.sign_DG[:, keep_G], is_target_DG=self.is_target_DG[:, keep_G], control_mean_G=self.control_mean_G[keep_G],
+        )  # fmt: skip
 
     def take(self, rows_D: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> DrugEffects:
         """Only some perturbations."""
@@ -131,7 +148,7 @@ class DoseSums:
         inflation_G = self._inflation(fits)
         effect_DG = np.stack([effect_G for effect_G, _ in fits]).astype(np.float32)
         se_DG = np.stack([np.sqrt(inflation_G / information_G) for _, information_G in fits]).astype(np.float32)
-        sign_DG, is_target_DG = _link_matrices(links, names, self.num_genes)
+        sign_DG, is_target_DG = link_matrices(links, names, self.num_genes)
         table = pd.DataFrame(
             {
                 "perturbation": names,
@@ -198,7 +215,8 @@ def as_effects(data: Responses | DrugEffects) -> DrugEffects:
     return aggregate(data) if isinstance(data, Responses) else data
 
 
-def _link_matrices(links: pd.DataFrame, names: list[str], num_genes: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+def link_matrices(links: pd.DataFrame, names: list[str], num_genes: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Sign of each link (0: unknown, or none) and whether there is one, both [D, G]; `links` as of :func:`causcade.responses.list_targets`."""
     sign_DG, is_target_DG = np.zeros((len(names), num_genes), np.int8), np.zeros((len(names), num_genes), bool)
     row = {name: d for d, name in enumerate(names)}
     for name, gene, sign in links[["perturbation", "target", "sign"]].itertuples(index=False):

@@ -11,7 +11,7 @@ import numpy as np
 from causcade.config import CausalConfig
 from causcade.errors import InputError
 from causcade.responses.conditions import Responses
-from causcade.responses.effects import DrugEffects, aggregate
+from causcade.responses.effects import DrugEffects, aggregate, as_effects
 from causcade.responses.resampling import bootstrap, drug_folds, edge_null, hold_out_drugs, hold_out_line, label_null
 from causcade.responses.streaming import ScreenFiles
 
@@ -22,10 +22,13 @@ logger = logging.getLogger("causcade")
 FIT_NAME = re.compile(r"main|noprior|(?:edgenull|labelnull|boot)\d+|drugs(?P<fold>\d+)|line_.+")
 
 
-def responses_for_fit(name: str, responses: Responses | ScreenFiles, settings: CausalConfig, *, seed: int) -> tuple[DrugEffects, DrugEffects | None]:
+def responses_for_fit(
+    name: str, responses: Responses | ScreenFiles | DrugEffects, settings: CausalConfig, *, seed: int
+) -> tuple[DrugEffects, DrugEffects | None]:
     """Training effects of one fit, and the held-out ones (None where nothing is held out).
 
-    Responses in memory and the files of a screen give the same; the files are read one plate at a time.
+    Responses in memory and the files of a screen give the same; the files are read one plate at a time. Effects do for all fits but those that hold a
+    line out.
 
     Raises
     ------
@@ -38,8 +41,10 @@ def responses_for_fit(name: str, responses: Responses | ScreenFiles, settings: C
             f"fit: expected main, noprior, edgenull0.., labelnull0.., boot0.., drugs0.. or line_<name>, found {name!r}. Correct the name."
         )
     if name.startswith("line_"):
+        if isinstance(responses, DrugEffects):
+            raise InputError(f"fit {name}: expected responses of conditions, found effects over all lines. Give the responses.")
         return _hold_out_line(responses, name.removeprefix("line_"))
-    effects = responses.effects() if isinstance(responses, ScreenFiles) else aggregate(responses)
+    effects = responses.effects() if isinstance(responses, ScreenFiles) else as_effects(responses)
     kind = name.rstrip("0123456789")
     rng = np.random.default_rng([seed, zlib.crc32((kind if kind == "drugs" else name).encode())])  # all folds come from one split
     match kind:

@@ -40,7 +40,7 @@ def held_out_table(predicted: Mapping[str, npt.NDArray[np.floating]], training: 
     Parameters
     ----------
     predicted
-        Predicted change [G] of held-out perturbations; those without one have no rows.
+        Predicted change [G] of held-out perturbations, in the genes of `training`; those without one, and genes that are not measured, have no rows.
     training, held_out
         Effects that the fit had, and those that it had not.
 
@@ -49,10 +49,12 @@ def held_out_table(predicted: Mapping[str, npt.NDArray[np.floating]], training: 
     pandas.DataFrame
         perturbation, gene, predicted, observed, training_mean (mean over the perturbations of the training), all changes of x.
     """
+    keep_G = training.is_measured_G
+    training, held_out = training.measured(), held_out.measured()
     genes, mean_G = training.genes["gene"].astype(str).to_numpy(), training.effect_DG.mean(axis=0)
     frames = []
     for name, observed_G, is_target_G in zip(held_out.table["perturbation"], held_out.effect_DG, held_out.is_target_DG, strict=True):
         if name in predicted:
-            columns = {"perturbation": name, "gene": genes, "predicted": predicted[name].astype(np.float32), "observed": observed_G}
+            columns = {"perturbation": name, "gene": genes, "predicted": predicted[name][keep_G].astype(np.float32), "observed": observed_G}
             frames.append(pd.DataFrame({**columns, "training_mean": mean_G})[~is_target_G])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=HELD_OUT_COLUMNS)

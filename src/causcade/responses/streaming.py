@@ -8,10 +8,11 @@ Axes: C conditions of a plate, G genes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from causcade.files import read_anndata
@@ -29,6 +30,7 @@ from causcade.responses.conditions import (
 from causcade.responses.effects import DoseSums, DrugEffects
 from causcade.responses.resampling import mean_without, unknown_line
 from causcade.responses.targets import list_targets
+from causcade.responses.unmeasured import names_of_unmeasured, with_unmeasured
 
 __all__ = ["PlateResponses", "ScreenFiles"]
 
@@ -53,7 +55,7 @@ class ScreenFiles:
     conditions, baselines
         Paths of `conditions/<plate>.zarr` and `basal/baseline/<plate>.zarr`; their order changes nothing.
     targets
-        `targets.parquet`.
+        `targets.parquet`, or `unmeasured/targets.parquet`: with the latter, effects have a gene for each target that enters without being measured.
 
     Raises
     ------
@@ -64,7 +66,7 @@ class ScreenFiles:
     def __init__(self, conditions: Sequence[str], baselines: Sequence[str], targets: pd.DataFrame) -> None:
         if not conditions:
             raise no_conditions()
-        self.conditions, self.targets = sorted(conditions), targets
+        self.conditions, self.targets, self.unmeasured = sorted(conditions), targets, names_of_unmeasured(targets)
         stores = [read_anndata(path) for path in sorted(baselines)]
         self.genes = gene_axis([_read(path, "var") for path in self.conditions] + [store.var for store in stores])
         self._shift = Baselines(stores, len(self.genes))
@@ -91,7 +93,7 @@ class ScreenFiles:
 
     def effects(self) -> DrugEffects:
         """Effects over all conditions."""
-        return self._as_effects(self._sum(None)[0])
+        return self._as_effects(self._sum(None)[0], self._shift.mean_LG.mean(axis=0))
 
     def without_line(self, cell_line: str) -> tuple[DrugEffects, DrugEffects]:
         """Effects in the other lines, and those in one line.
@@ -103,8 +105,7 @@ class ScreenFiles:
         """
         others, held_out = self._sum(cell_line)
         mean_of_line = self._shift.mean_of_line()
-        training = replace(self._as_effects(others), control_mean_G=mean_without(mean_of_line, cell_line))
-        return training, replace(self._as_effects(held_out), control_mean_G=mean_of_line[cell_line])
+        return self._as_effects(others, mean_without(mean_of_line, cell_line)), self._as_effects(held_out, mean_of_line[cell_line])
 
     def _pool(self) -> PooledVariance:
         pooled = PooledVariance(len(self.genes))
@@ -130,10 +131,10 @@ class ScreenFiles:
             raise unknown_line(cell_line, lines)
         return others, held_out
 
-    def _as_effects(self, sums: DoseSums) -> DrugEffects:
+    def _as_effects(self, sums: DoseSums, control_mean_G: npt.NDArray[np.float64]) -> DrugEffects:
         links, unmeasured = list_targets(set(sums.perturbations), self.targets, self.genes)
         tell_unmeasured(unmeasured)
-        return sums.effects(self.genes, links, self._shift.mean_LG.mean(axis=0))
+        return with_unmeasured(sums.effects(self.genes, links, control_mean_G), self.targets, self.unmeasured)
 
 
 def _read(path: str, element: str) -> Any:
