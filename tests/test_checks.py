@@ -15,7 +15,7 @@ from causcade.plates import Plate, list_plates
 from causcade.resources.identifiers import Resolver
 from causcade.validation import load_config, read_yaml
 
-ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
+ONE_KIND = "Write `perturbation: {kind_in_name: true}`, which tells them apart, or exclude the label."
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,12 @@ def test_an_absent_column_is_told_with_its_key(key, otherwise):
     assert message(canonical_obs, table(drug=["x"]), PLATE, reading, PerturbationConfig()) == expected
 
 
+def test_kinds_in_names_tell_one_label_apart():
+    obs = table(drug=["DMSO_TF", "MYC", "MYC", "A+B", "Trametinib"], how=["", "CRISPRa", "CRISPRi", "crispra", "drug"])
+    found = labels(obs, perturbation={"control": ["DMSO_TF"], "kind": {"column": "how"}, "kind_in_name": True})
+    assert found["perturbation"].tolist() == [CONTROL, "MYC (crispra)", "MYC (crispri)", "A+B (crispra)", "Trametinib"]
+
+
 def test_an_absent_column_of_kinds_is_told_with_its_own_key():
     expected = (
         "p1.h5ad: expected obs column 'nowhere' (perturbation.kind), found line, drug. "

@@ -42,6 +42,14 @@ def test_drugs_take_their_targets_from_the_table():
     assert str(table["sign"].dtype) == "int8"
 
 
+def test_a_name_with_its_kind_is_that_of_the_gene():
+    labels = pd.DataFrame({"perturbation": ["A+B (crispra)", "A (crispri)", "C (drug)"], "kind": ["crispra", "crispri", "crispri"]})
+    table = build_targets(labels, DRUGS, None)
+    assert table[["perturbation", "target", "sign"]].to_numpy().tolist() == [
+        ["A (crispri)", "A", -1], ["A+B (crispra)", "A", 1], ["A+B (crispra)", "B", 1], ["C (drug)", "C (drug)", -1],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("kind", "sign"), [("knockout", -1), ("crispri", -1), ("crispra", 1)])
 def test_genetic_perturbations_are_named_after_their_targets(kind, sign):
     assert rows(build_targets(labels(TP53=kind), DRUGS, None)) == [("TP53", "TP53", sign, "name")]

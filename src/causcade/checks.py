@@ -28,7 +28,7 @@ __all__ = ["check_plate", "check_screen", "check_settings", "price_of_lines", "r
 EXAMPLES = 8
 FILES = 3
 GB = 1e9
-ONE_KIND = "Give its cells different labels (perturbation.targets then names the gene), or exclude the label."
+ONE_KIND = "Write `perturbation: {kind_in_name: true}`, which tells them apart, or exclude the label."
 
 
 def read_resolver(path: str | Path) -> Resolver | None:

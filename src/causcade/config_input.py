@@ -161,6 +161,10 @@ class PerturbationConfig(Section):
             raise ValueError(f"expected {', '.join(KINDS)} or `{{column: NAME}}`, found {value!r}; correct the kind")
         return value
 
+    kind_in_name: bool = Field(
+        default=False,
+        description="Beside `kind: {column: NAME}`: name genetic ones with their kind, `MYC (crispra)`, where a label stands for two kinds.",
+    )
     control: list[str] = Field(default=["DMSO_TF"], description="Labels of control cells; matched whole, never by substring.")
     control_where: ControlWhere | None = Field(
         default=None, description="Instead of labels: controls are the cells where another column has this value."

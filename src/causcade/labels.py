@@ -221,12 +221,16 @@ def canonical_obs(obs: pd.DataFrame, plate: Plate, settings: InputConfig, pertur
         raise InputError(f"{where}: expected a cell line for each cell, found none for {no_line} cells. Fill the column, or exclude their labels.")
     dose = _doses(obs, settings, is_treated, where)
     label = np.where(is_control, CONTROL, labels.fillna("").to_numpy(dtype=object))
+    kinds = _kinds(obs, perturbation, is_treated, where)
+    if perturbation.kind_in_name:
+        is_genetic = is_treated & (kinds != "drug")
+        label[is_genetic] = label[is_genetic] + " (" + kinds[is_genetic] + ")"
     made = _made_wells(plate.name, label, dose)
     wells = _take(obs, columns.well, "input.columns.well", where).to_numpy(dtype=object) if columns.well is not None else made
     return pd.DataFrame(
         {
             "perturbation": label.astype(object),
-            "kind": _kinds(obs, perturbation, is_treated, where),
+            "kind": kinds,
             "dose": dose,
             "cell_line": lines.fillna("").to_numpy(dtype=object),
             "plate": np.full(len(obs), plate.name, dtype=object),

@@ -81,7 +81,9 @@ def read_target_table(path: str | Path) -> pd.DataFrame:
 def _from_names(labels: pd.DataFrame, separator: str) -> pd.DataFrame:
     """Targets of genetic perturbations: the genes in their names."""
     genetic = labels[labels["kind"].isin(list(SIGN_OF_KIND))].copy()
-    genetic["target"] = genetic["perturbation"].str.split(separator, regex=False)
+    # Of `MYC (crispra)`, a name with its kind (perturbation.kind_in_name), the part before it.
+    names = [name.removesuffix(f" ({kind})") for name, kind in zip(genetic["perturbation"], genetic["kind"], strict=True)]
+    genetic["target"] = pd.Series(names, index=genetic.index, dtype=object).str.split(separator, regex=False)
     genetic = genetic.explode("target")
     genetic["target"] = genetic["target"].astype(str).str.strip()
     genetic = genetic[genetic["target"] != ""]
