@@ -33,6 +33,10 @@ include: "rules/report.smk"
 include: "rules/kept.smk"
 
 
+onstart:
+    ask_cluster()
+
+
 rule all:
     default_target: True
     input:

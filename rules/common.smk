@@ -10,10 +10,11 @@ from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.input_files import folder_digest, input_files, table_paths
 from causcade.embedding_cost import longest_seconds, memory_mb
+from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
-from causcade.validation import load_config, model_files, resource_files
+from causcade.validation import load_config, model_files, resource_files, training_files
 
 try:
     CONFIG = load_config(config, check_files=workflow.is_main_process)
@@ -197,6 +198,11 @@ def training(wildcards, attempt):
     return tables(wildcards, attempt) + (2000 + model) * attempt
 
 
+def decoding(wildcards, attempt):
+    """Memory in MB of the fit of the basal decoder: each process holds it, the first one a table of the cells of a plate too."""
+    return tables(wildcards, attempt) + 2000 * CONFIG.basal.processes * attempt
+
+
 def fitting(wildcards, attempt):
     """Memory in MB of a causal fit: each process holds the fit, the first one the conditions of a plate too."""
     return (4000 + 2000 * CONFIG.causal.processes) * attempt
@@ -290,3 +296,32 @@ def run_inputs(wildcards):
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path
     ]
+
+
+def ask_cluster():
+    """Compare what the jobs ask for with what Slurm has, before the first one is submitted."""
+    if workflow.executor_plugin.name != "slurm":
+        return
+    settings = workflow.executor_settings
+    options = {"--qos": settings.qos, "--reservation": settings.reservation}
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    requests = [
+        request_of(job.rule.name, dict(job.resources.items()), job.threads)
+        for job in jobs
+    ]
+    try:
+        check_requests(
+            requests,
+            partition_file=settings.partition_config,
+            options=[f"{name}={value}" for name, value in options.items() if value],
+        )
+    except ConfigError as error:
+        print(f"causcade: {error}", file=sys.stderr)
+        sys.exit(2)
+    built_for_cpus = cpu_build_of_torch() if PYTHON == sys.executable else None
+    if built_for_cpus and any(request.gpus for request in requests):
+        print(
+            f"causcade: torch {built_for_cpus} of this environment is built for CPUs: jobs will hold GPUs and compute on CPUs."
+            " Install envs/gpu.yaml, or write `backend: cpu`.",
+            file=sys.stderr,
+        )
