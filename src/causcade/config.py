@@ -77,6 +77,11 @@ class QualityConfig(Section):
     doublets: Literal["none", "scrublet"] = Field(
         default="none", description="Doublet calls per well; a well of which more than a quarter would be called keeps its scores and calls none."
     )
+    size_factors: Literal["total", "median_ratio"] = Field(
+        default="total",
+        description="What counts of a cell are divided by: its total, or its total times the median over genes of the ratio of its condition to the "
+        "controls of its line, for panels in which a perturbed gene takes much of the counts.",
+    )
     gpu_oversubscribe: bool = Field(
         default=False,
         description="On GPUs: true lets the driver move what does not fit to the host (managed memory, TCP); false takes a pool (UCX).",
