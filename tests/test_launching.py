@@ -1,5 +1,6 @@
 """Which program takes the place of a job that asks for several processes."""
 
+import os
 import socket
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 
 from causcade import launching
 from causcade.launching import gpus_on_node, launch
+
+PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
 
 class Replaced(Exception):
@@ -20,6 +23,8 @@ def replaced(monkeypatch):
 
     for name in ("RANK", "SLURM_JOB_ID", "SLURM_NODEID", launching.MEETING_POINT):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(PATIENCE, "1")  # so that it is put back as it was
+    monkeypatch.delenv(PATIENCE)
     monkeypatch.setattr(launching.os, "execv", replace)
     monkeypatch.setattr(launching.os, "execvp", replace)
     monkeypatch.setattr(launching.shutil, "which", lambda name: f"/usr/bin/{name}")
@@ -44,6 +49,7 @@ def test_several_processes_of_one_node_are_started_by_torchrun(tmp_path):
     command = started(tmp_path, 1, 3)
     assert command[0] == sys.executable
     assert command[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "--", "train.py", "roll.json", "--log", "a.log"]
+    assert os.environ[PATIENCE] == "600"
 
 
 def test_on_several_nodes_srun_starts_a_torchrun_on_each(monkeypatch, tmp_path):

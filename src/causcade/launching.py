@@ -20,6 +20,7 @@ from causcade.runtime import job_log
 __all__ = ["become_torchrun", "gpus_on_node", "launch"]
 
 MEETING_POINT = "CAUSCADE_MEETING_POINT"
+SHUTDOWN_S = "600"  # torchrun would kill after 30 s what is writing its state; Slurm has its own limit, and may give more time
 FIRST_PORT, NUM_PORTS = 10_000, 20_000  # below those that systems hand out by themselves
 
 
@@ -63,6 +64,7 @@ def become_torchrun(processes: int, nodes: int = 1) -> None:
     if nodes > 1:
         host, port = os.environ[MEETING_POINT].rsplit(":", 1)
         where = [f"--nnodes={nodes}", f"--node-rank={os.environ['SLURM_NODEID']}", f"--master-addr={host}", f"--master-port={port}"]
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_S)
     launcher = ["-m", "torch.distributed.run", *where, f"--nproc-per-node={processes}", "--"]
     os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
 
