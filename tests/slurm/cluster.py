@@ -36,6 +36,7 @@ WAIT_S = 60
 # OverMemoryKill           without cgroups, it is the accounting of each step that kills what is over its memory
 # UsePss                   pages that processes share count once
 # PreemptMode              a job of partition `urgent` takes the place of one of `gpu`, which is queued again
+# cred_expire              a job that is queued again starts after ten seconds, not two minutes
 # MinJobAge                records of finished jobs are kept for the tests to read
 GENERAL = """{mark}
 ClusterName=causcade
@@ -48,6 +49,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 GresTypes=gpu
+AuthInfo=cred_expire=10
 ReturnToService=2
 MinJobAge=3600
 SchedulerParameters=bf_interval=5

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 from workflow.conftest import SIMULATION, Checkout
 
 from slurm.conftest import Record, SlurmCheckout, wait_until
@@ -26,9 +25,12 @@ TRAINING_STEPS, FIT_STEPS = 200, 1000
 MEMORY = "quality:mem_mb=200 * attempt ** 4"  # of the first attempt, less than Python and its packages take
 # Fits that nothing here looks at are left out; the training takes two processes, so that torchrun is between Slurm and it.
 CHANGES = {
+    "backend: cpu": "backend: auto",  # so that GPUs are asked for
     "steps: 6,": f"steps: {TRAINING_STEPS}, checkpoint_every: 100000, processes: 2,",
     "num_steps: 20, edge_nulls: 1, label_nulls: 1, bootstraps: 1,": f"num_steps: {FIT_STEPS}, edge_nulls: 0, label_nulls: 0, bootstraps: 0,",
 }
+# Of the rules that ask for any, with this configuration.
+GPUS = {"coexpression_moments": 1, "evidence_controls": 1, "pretraining": 2, "embedding": 1, "basal": 1, "causal": 1, "latent": 1}
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,18 @@ def states(records: list[Record]) -> list[str]:
     return [record.state for record in records]
 
 
-def test_a_gpu_rule_gets_its_gpus_on_one_node(disturbed):
-    profile = yaml.safe_load((disturbed.checkout.folder / "slurm-gpu" / "profile.yaml").read_text())
-    asked = {rule: int(wanted["gpu"]) for rule, wanted in profile["set-resources"].items() if "gpu" in wanted}
+def test_a_job_gets_the_gpus_that_its_rule_asks_for_on_one_node_and_sees_them(disturbed):
     finished = [record for record in disturbed.checkout.records() if record.state == "COMPLETED"]
-    rules = {record.rule for record in finished}
-    assert {"pretraining", "embedding", "basal", "causal", "coexpression_moments"} <= rules & set(asked)
+    assert finished
     for record in finished:
-        assert record.gpus == asked.get(record.rule, 0), record.rule
+        assert record.gpus == GPUS.get(record.rule, 0), record.rule
         assert record.fields["NumNodes"] == "1", record.rule
+    assert {record.rule for record in finished} >= set(GPUS)
+    for log, number in [("pretraining", 2), ("pretraining.log.1", 2), ("basal", 1), ("causal/main", 1), ("embedding/plate1", 1)]:
+        path = disturbed.run / "logs" / (log if ".log" in log else f"{log}.log")
+        told = re.search(r"GPUs: asked (\d+), visible (\d+) \(CUDA_VISIBLE_DEVICES=([\d,]+)\)", path.read_text())
+        assert told, path.read_text()
+        assert (int(told.group(1)), int(told.group(2)), len(told.group(3).split(","))) == (number, number, number)
 
 
 def test_every_deliverable_is_there(disturbed):
