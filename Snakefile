@@ -31,6 +31,7 @@ include: "rules/evaluation.smk"
 include: "rules/cascades.smk"
 include: "rules/report.smk"
 include: "rules/kept.smk"
+include: "rules/cache.smk"
 
 
 onstart:

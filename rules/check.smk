@@ -28,6 +28,7 @@ rule check_plate:
     resources:
         mem_mb=large,
         runtime=minutes_of_cells,
+        counts=place_of,
     params:
         plate=plate_of,
         inside=inside_of,

@@ -20,6 +20,7 @@ rule coexpression_moments:
         f"{BENCHMARKS}/coexpression_moments/{{plate}}.tsv"
     wildcard_constraints:
         plate=one_of(name for name, number in NUM_SHARDS.items() if number == 1),
+    cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
     threads: threads_of_sums
@@ -52,6 +53,7 @@ rule coexpression_moments_shard:
         plate=LARGE_PLATES,
         shard="[0-9]+",
         num_shards="[0-9]+",
+    cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
     threads: threads_of_sums

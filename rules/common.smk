@@ -1,5 +1,6 @@
 """What all rules share: the validated configuration, paths, plates, digests of code, memory by attempt."""
 
+import os
 import re
 import sys
 
@@ -14,7 +15,7 @@ from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
-from causcade.validation import load_config, model_files, resource_files, training_files
+from causcade.validation import load_config, model_files, resource_files
 
 try:
     CONFIG = load_config(config, check_files=workflow.is_main_process)
@@ -27,6 +28,8 @@ SETTINGS = CONFIG.model_dump(mode="json")
 RUN = f"{CONFIG.results}/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
+# With `--cache`, what is expensive is shared between runs.
+CACHING = workflow.workflow_settings.cache is not None
 PINS = f"{RUN}/pins"
 STAGES = [
     "resources",
@@ -60,6 +63,19 @@ NUM_SHARDS = {
     name: num_shards(cells, CONFIG.coexpression.shard_cells)
     for name, cells in NUM_CELLS.items()
 }
+# The cache tells plates apart by their bytes, which a folder has none of.
+FOLDERS = [
+    path
+    for plate in PLATES.values()
+    for path in input_files(plate.counts, CONFIG.input.format)
+    if os.path.isdir(path)
+]
+CACHING_PLATES = CACHING and not FOLDERS
+if CACHING and FOLDERS and workflow.is_main_process:
+    print(
+        f"causcade: --cache keeps the resources only: {FOLDERS[0]} is a folder, whose content the cache cannot tell. Plates that are files are cached.",
+        file=sys.stderr,
+    )
 
 
 wildcard_constraints:
@@ -136,12 +152,16 @@ def embedding_of(wildcards):
     return [*counts_of(wildcards), *embedding_files([wildcards.plate])]
 
 
+def place_of(wildcards):
+    """Where a plate is, as a resource: the same bytes in another place are the same plate."""
+    return PLATES[wildcards.plate].counts
+
+
 def plate_of(wildcards):
-    """Row of the plate table, as a parameter."""
+    """Row of the plate table but for where it is, as a parameter."""
     plate = PLATES[wildcards.plate]
     return dict(
         name=plate.name,
-        counts=plate.counts,
         num_sharing=plate.num_sharing,
         constants=dict(plate.constants),
     )

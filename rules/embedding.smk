@@ -5,7 +5,12 @@ SOURCE = CONFIG.embedding.source
 # What the cells of a plate are embedded with, beside their counts.
 EMBEDDED_WITH = {
     "tx1": (
-        list(rules.pretraining.output[:4])
+        [
+            rules.pretraining.output.weights,
+            rules.pretraining.output.shape,
+            rules.pretraining.output.collator,
+            rules.pretraining.output.vocabulary,
+        ]
         if CONFIG.embedding.trains
         else model_files(CONFIG.embedding.model)
     ),
@@ -15,6 +20,7 @@ EMBEDDED_WITH = {
 # Settings beside those of the section: TX1 samples genes of long cells, and may know the drug that controls got.
 EMBEDDED_BY = ["seed", "backend", "perturbation.control"] if SOURCE == "tx1" else []
 WITH_GENES = SOURCE == "tx1" and CONFIG.embedding.gene_embeddings
+SUMS_OF_GENES = {"genes": f"{RUN}/embedding/genes/{{plate}}.npz"} if WITH_GENES else {}
 
 
 if SOURCE == "pca" and not stands("embedding_basis"):
@@ -75,12 +81,13 @@ rule embedding:
         model=EMBEDDED_WITH,
         files=embedding_of,
     output:
+        **SUMS_OF_GENES,
         embedding=directory(f"{RUN}/embedding/{{plate}}.zarr"),
-        genes=([f"{RUN}/embedding/genes/{{plate}}.npz"] if WITH_GENES else []),
     log:
         f"{LOGS}/embedding/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/embedding/{{plate}}.tsv"
+    cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -88,10 +95,12 @@ rule embedding:
         **placed("embedding"),
         mem_mb=inference,
         runtime=minutes_of_embedding,
+        # Where things are decides nothing.
+        counts=place_of,
+        checkpoints=lambda wildcards: f"{RUN}/checkpoints/embedding/{wildcards.plate}",
     params:
         plate=plate_of,
         settings=settings_of("embedding", "input", *EMBEDDED_BY),
-        checkpoints=f"{RUN}/checkpoints/embedding/{{plate}}",
         code=code_digest(f"embedding.{SOURCE}"),
     script:
         "../workflow_scripts/embedding.py"
@@ -102,7 +111,7 @@ if WITH_GENES:
     rule embedding_genes:
         """Mean embedding of each gene over the cells of all plates."""
         input:
-            sums=per_plate(rules.embedding.output.genes[0]),
+            sums=per_plate(rules.embedding.output.genes),
             panel=rules.panel.output.panel,
         output:
             genes=f"{RUN}/embedding/genes.parquet",

@@ -4,6 +4,9 @@ import json
 
 STORES_ROLL = f"{RUN}/pretraining/roll.json"
 MODEL = f"{RUN}/pretraining/{CONFIG.pretraining.name}"
+IDS_OF_DRUGS = (
+    {"drugs": f"{MODEL}/drug_to_id_pad.json"} if CONFIG.pretraining.drugs else {}
+)
 
 
 if not stands("pretraining"):
@@ -37,11 +40,11 @@ rule pretraining:
         initial=model_files(CONFIG.pretraining.initial),
         smiles=CONFIG.pretraining.smiles or [],
     output:
+        **IDS_OF_DRUGS,
         weights=f"{MODEL}/model.safetensors",
         shape=f"{MODEL}/model_config.yml",
         collator=f"{MODEL}/collator_config.yml",
         vocabulary=f"{MODEL}/vocab.json",
-        drugs=[f"{MODEL}/drug_to_id_pad.json"] if CONFIG.pretraining.drugs else [],
         metrics=f"{MODEL}/metrics.jsonl",
         summary=f"{MODEL}/summary.json",
         pin=f"{PINS}/pretraining.json",
@@ -49,6 +52,7 @@ rule pretraining:
         f"{LOGS}/pretraining.log",
     benchmark:
         f"{BENCHMARKS}/pretraining.tsv"
+    cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
     threads: CONFIG.pretraining.processes
@@ -59,17 +63,17 @@ rule pretraining:
         # How it goes on, and no reason to train again, as a parameter would be.
         python=PYTHON,
         processes=processes_of(CONFIG, "pretraining"),
+        checkpoints=f"{RUN}/checkpoints/pretraining/{CONFIG.pretraining.name}",
         parallel=CONFIG.pretraining.parallel,
         micro_cells=CONFIG.pretraining.micro_cells or 0,
         checkpoint_every=CONFIG.pretraining.checkpoint_every,
     params:
         settings=json.dumps(settings_of("pretraining", "seed", "backend")),
-        checkpoints=f"{RUN}/checkpoints/pretraining/{CONFIG.pretraining.name}",
         fingerprint=fingerprint_of("pretraining"),
         code=code_digest("pretraining"),
     # exec: what asks the job to stop reaches the trainer itself, which then saves its state.
     shell:
         "exec {resources.python} workflow_scripts/pretraining.py {input.roll:q} --settings {params.settings:q} --nodes {resources.nodes} --processes {resources.processes}"
         " --gpus {resources.gpu} --parallel {resources.parallel} --micro-cells {resources.micro_cells} --checkpoint-every {resources.checkpoint_every}"
-        " --checkpoints {params.checkpoints:q} --weights {output.weights:q} --pin {output.pin:q} --fingerprint {params.fingerprint}"
+        " --checkpoints {resources.checkpoints:q} --weights {output.weights:q} --pin {output.pin:q} --fingerprint {params.fingerprint}"
         " --threads {threads} --log {log:q}"

@@ -15,6 +15,7 @@ rule quality:
         f"{LOGS}/quality/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/quality/{{plate}}.tsv"
+    cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -22,6 +23,7 @@ rule quality:
         **placed("quality"),
         mem_mb=large,
         runtime=minutes_of_cells,
+        counts=place_of,
     params:
         plate=plate_of,
         inside=inside_of,

@@ -17,6 +17,7 @@ rule resources:
         f"{LOGS}/resources.log",
     benchmark:
         f"{BENCHMARKS}/resources.tsv"
+    cache: "omit-storage-content" if CACHING else False
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -12,7 +12,8 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         config = SimpleNamespace(input=InputConfig(**settings["input"]), perturbation=PerturbationConfig(**settings["perturbation"]))
-        look = checks.check_plate(Plate(**job.params.plate), config, read_resolver(job.input.identifiers))
+        plate = Plate(**job.params.plate, counts=job.resources.counts)
+        look = checks.check_plate(plate, config, read_resolver(job.input.identifiers))
         files.write_json(job.output.look, look)
 
 

@@ -12,7 +12,7 @@ def main(job) -> None:
         settings = job.params.settings
         devices.check_gpus(job.resources.gpu, settings["backend"])
         reading = InputConfig(**settings["input"])
-        plate = Plate(**job.params.plate)
+        plate = Plate(**job.params.plate, counts=job.resources.counts)
         with CountsFile(plate.counts, reading, plate.name) as file:
             view = quality.open_plate(file, plate, reading, PerturbationConfig(**settings["perturbation"]), read_resolver(job.input.identifiers))
             judging = QualityConfig(**settings["quality"])
