@@ -15,7 +15,7 @@ from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
 from causcade.shards import expected_cells, num_shards, num_threads
-from causcade.validation import load_config, model_files, resource_files
+from causcade.validation import load_config, model_files, resource_files, training_files
 
 try:
     CONFIG = load_config(config, check_files=workflow.is_main_process)

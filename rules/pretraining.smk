@@ -37,8 +37,7 @@ rule pretraining:
     """Train the model, or train one further. A stopped training goes on from its last checkpoint."""
     input:
         roll=STORES_ROLL,
-        initial=model_files(CONFIG.pretraining.initial),
-        smiles=CONFIG.pretraining.smiles or [],
+        outside=training_files(CONFIG.pretraining),
     output:
         **IDS_OF_DRUGS,
         weights=f"{MODEL}/model.safetensors",

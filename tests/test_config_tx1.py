@@ -44,7 +44,8 @@ def test_each_plate_may_have_its_file():
         ("precomputed", {"source", "cells", "storage", "obsm", "path"}),
         (
             "tx1",
-            {"source", "cells", "storage", "model", "mode", "max_length", "normalise", "gene_embeddings", "min_covered", "precision", "batch_cells"},
+            {"source", "cells", "storage", "model", "mode", "max_length", "pooling", "normalise", "gene_embeddings", "min_covered", "precision"}
+            | {"batch_cells"},
         ),
     ],
 )
@@ -79,6 +80,24 @@ CASES = {
         {"pretraining": {"drugs": True}},
         "pretraining: expected `smiles`, the table of structures, beside `drugs: true`, found null; give it, or write `drugs: false`.",
     ),
+    "genes": (
+        {"pretraining": {"initial": "a/b", "vocabulary": "vocab.json"}},
+        "pretraining: expected `vocabulary` or `initial`, found both; `initial` keeps its own genes: write `vocabulary: null`.",
+    ),
+    "numbers": (
+        {"pretraining": {"mds": ["train"]}},
+        "pretraining: expected `vocabulary` (or `initial`) beside `mds`, found neither; write `vocabulary: PATH/vocab.json`, whose numbers the cells "
+        "hold.",
+    ),
+    "schedule": (
+        {"pretraining": {"schedule": "step"}},
+        "pretraining.schedule: expected 'cosine', 'linear' or 'constant', found 'step'. Correct the value; config/config.yaml says what it means.",
+    ),
+    "optimiser": (
+        {"pretraining": {"parallel": "fsdp"}},
+        "pretraining: expected `parallel: ddp` beside `optimiser: muon` (what null means for a new model of your own shape), found fsdp; write "
+        "`optimiser: adamw`, or `parallel: ddp`.",
+    ),
     "processes": (
         {"pretraining": {"batch_cells": 10, "processes": 4}},
         "pretraining: expected `batch_cells` to be a multiple of `processes`, found 10 and 4; write for example `batch_cells: 12`.",
@@ -95,3 +114,9 @@ def test_mistakes(case):
 def test_the_shape_of_a_published_or_known_model_is_not_looked_at():
     for settings in ({"size": "70m"}, {"initial": "a/b"}):
         PretrainingConfig(d_model=50, num_heads=4, **settings)
+
+
+def test_the_optimiser_is_the_published_one_but_for_new_shapes():
+    assert PretrainingConfig().chosen_optimiser == "muon"
+    assert PretrainingConfig(size="70m").chosen_optimiser == PretrainingConfig(initial="a/b", parallel="fsdp").chosen_optimiser == "adamw"
+    assert PretrainingConfig(optimiser="adamw", parallel="fsdp").chosen_optimiser == "adamw"

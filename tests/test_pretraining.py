@@ -2,18 +2,22 @@ import json
 import os
 import signal
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from tx1_training_cases import GENES, make_plate, simulated_stores
 
 import causcade.tx1.trainer as trainer
+from causcade import pretraining
 from causcade.config import PretrainingConfig, SimulationConfig
 from causcade.errors import InputError
 from causcade.files import read_json
 from causcade.pretraining import pretrain
 from causcade.stopping import Stopped
 from causcade.tx1.checkpoint import DRUG_TABLE, read_checkpoint
+from causcade.tx1.sources import StoreCells
+from causcade.tx1.vocabulary import Vocabulary
 
 SETTINGS = PretrainingConfig(d_model=16, num_layers=2, num_heads=2, steps=12, batch_cells=16, held_out=0.25, learning_rate=1e-2, checkpoint_every=5)
 LONG_STEPS = 2400
@@ -115,6 +119,38 @@ def test_drugs_come_from_a_table_of_structures_and_new_ones_are_added(stores, tm
     assert len(second.model.state_dict()[DRUG_TABLE]) == 4
     run(stores, tmp_path / "third", initial=str(tmp_path / "second" / "model"), steps=2)  # and on without drugs
     assert read_checkpoint(tmp_path / "third" / "model").shape.drugs is None
+
+
+def test_further_cells_come_from_folders_with_the_numbers_of_a_vocabulary(stores, tmp_path, monkeypatch):
+    read_with = []
+
+    class Further(StoreCells):
+        """Stands in for the reader of the folders, which tests of its own hold."""
+
+        def __init__(self, folder, vocabulary, drug_ids):
+            read_with.append((str(folder), vocabulary, drug_ids))
+            super().__init__(stores[0], vocabulary, np.arange(30))
+            self.name = str(folder)
+
+    monkeypatch.setattr(pretraining, "MdsCells", Further)
+    vocabulary = Vocabulary.from_genes([*GENES, "ENSG00000009999"])
+    vocabulary.to_json(tmp_path / "vocab.json")
+    run(stores, tmp_path, mds=["a/train", "b/train"], vocabulary=str(tmp_path / "vocab.json"), steps=2)
+    assert read_with == [("a/train", vocabulary, None), ("b/train", vocabulary, None)]
+    assert read_checkpoint(tmp_path / "model").vocabulary == vocabulary
+
+
+def test_a_training_does_not_go_on_with_other_code(stores, tmp_path, monkeypatch, caplog):
+    def stopped(*_, **__):
+        raise Stopped("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "write_checkpoint", stopped)
+        with pytest.raises(Stopped):
+            run(stores, tmp_path, steps=2)
+    monkeypatch.setattr(pretraining, "code_digest", lambda _stage: "of another version")
+    run(stores, tmp_path, steps=2)
+    assert "the checkpoint (step 2) is of other data, settings or code" in caplog.text
 
 
 def test_a_table_without_structures_is_refused(stores, tmp_path):

@@ -185,6 +185,17 @@ def test_length_is_one_unless_switched_off():
     assert np.linalg.norm(plain, axis=1).min() > 1.5
 
 
+def test_the_mean_over_tokens_may_be_taken():
+    checkpoint = small_checkpoint()
+    counts, gene_ids = small_cells(10)
+    settings = {"pooling": "mean", "normalise": False}
+    z = embed(checkpoint, counts, gene_ids, **settings).z_ND
+    np.testing.assert_allclose(embed(checkpoint, counts, gene_ids, gene_embeddings=True, **settings).z_ND, z, atol=TOLERANCE)
+    alone = embed(checkpoint, counts[[3]], gene_ids, keys=np.array([3], dtype=np.uint64), gene_embeddings=True, normalise=False)
+    total_D = np.nansum(alone.gene_mean_GD, axis=0) + alone.z_ND[0]  # of its genes, and of <cls>
+    np.testing.assert_allclose(z[3], total_D / (alone.gene_cells_G.sum() + 1), atol=TOLERANCE)
+
+
 def test_bfloat16_is_close_and_auto_is_float32_on_a_cpu():
     checkpoint = small_checkpoint()
     counts, gene_ids = small_cells(10)

@@ -19,12 +19,13 @@ VARIANTS = {
     "post": replace(TINY, norm_scheme="post", gene_norm=False, expression_norm=False, scale_product=False),
     "gated": replace(TINY_DRUGS, glu=True, decoder_layers=2, num_outputs=3, expansion=2),
     "hidden": replace(TINY, hide_masked=True),
+    "mean": replace(TINY_DRUGS, pooling="mean"),
 }
 OUTPUTS = {"cell_emb": "cell_BD", "gene_emb": "hidden_BLD", "expr_preds": "expression_BL", "mvc_output": "product_BL"}
 
 
 def slow_cell(model, gene, value, is_masked, drug):
-    """Hidden states and both predictions of one cell without pads, written from the description of the model, in double precision."""
+    """Hidden states, embedding and both predictions of one cell without pads, written from the description of the model, in double precision."""
     shape, p = model.shape, {key.removeprefix("model."): tensor.double() for key, tensor in model.state_dict().items()}
     act = {name: getattr(functional, name) for name in ("relu", "gelu", "silu", "leaky_relu", "tanh", "sigmoid")}
 
@@ -74,8 +75,9 @@ def slow_cell(model, gene, value, is_masked, drug):
     for number in range(shape.decoder_layers):
         x = act[shape.decoder_activation](linear(x, f"expression_decoder.linear_layers.{number}"))
     query = act[shape.product_activation](linear(token, "mvc_decoder.gene2query")) @ p["mvc_decoder.W.weight"].T
-    product = query @ hidden[0] / (math.sqrt(shape.d_model) if shape.scale_product else 1)
-    return hidden, linear(x, "expression_decoder.out_proj").squeeze(-1), product
+    cell = hidden[~is_masked].mean(dim=0) if shape.pooling == "mean" else hidden[0]
+    product = query @ cell / (math.sqrt(shape.d_model) if shape.scale_product else 1)
+    return hidden, cell, linear(x, "expression_decoder.out_proj").squeeze(-1), product
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -90,10 +92,10 @@ def test_equals_one_cell_after_another(name, masked):
     for cell, length in enumerate(lengths):
         is_masked = torch.zeros(length, dtype=torch.bool) if masked is None else batch.is_masked_BL[cell, :length]
         drug = None if batch.drug_B is None else batch.drug_B[cell]
-        hidden, expression, product = slow_cell(model, batch.gene_BL[cell, :length], batch.value_BL[cell, :length], is_masked, drug)
+        hidden, embedding, expression, product = slow_cell(model, batch.gene_BL[cell, :length], batch.value_BL[cell, :length], is_masked, drug)
         torch.testing.assert_close(out.hidden_BLD[cell, :length], hidden)
-        torch.testing.assert_close(out.cell_BD[cell], hidden[0])
-        torch.testing.assert_close(cells.cell_BD[cell], hidden[0])
+        for result in (out, cells):
+            torch.testing.assert_close(result.cell_BD[cell].double(), embedding, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(out.expression_BL[cell, :length], expression)
         torch.testing.assert_close(out.product_BL[cell, :length].double(), product, atol=1e-6, rtol=1e-6)
     for result in (out.hidden_BLD, out.expression_BL, out.product_BL):
@@ -168,7 +170,7 @@ def test_parity_inside_the_model(shared_data, case):
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["plain", "drugs", "post"])
+@pytest.mark.parametrize("name", ["plain", "drugs", "post", "mean"])
 def test_pads_and_other_cells_change_nothing(name):
     shape = VARIANTS[name]
     model = tiny_model(shape)
@@ -200,6 +202,17 @@ def test_order_of_genes_changes_nothing():
     order = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(19, generator=torch.Generator().manual_seed(0))])
     with torch.no_grad():
         torch.testing.assert_close(model(batch).cell_BD, model(type(batch)(*[part[:, order] for part in batch[:3]])).cell_BD, atol=1e-5, rtol=0)
+
+
+def test_another_pooling_may_be_asked_of_a_model():
+    batch = tiny_batch([12, 5])
+    for trained in ("cls", "mean"):
+        model = tiny_model(replace(TINY, pooling=trained))
+        with torch.no_grad():
+            hidden, found = model(batch).hidden_BLD, {pooling: model(batch, only_cells=True, pooling=pooling).cell_BD for pooling in ("cls", "mean")}
+            assert torch.equal(model(batch, only_cells=True).cell_BD, found[trained])
+        torch.testing.assert_close(found["cls"], hidden[:, 0])
+        torch.testing.assert_close(found["mean"], hidden.sum(dim=1) / torch.tensor([[12.0], [5.0]]))
 
 
 def test_what_stands_at_masked_positions_is_never_read():

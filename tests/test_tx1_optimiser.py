@@ -103,6 +103,10 @@ def test_the_rate_rises_from_zero_and_falls_to_a_tenth_on_a_cosine():
     assert rate_factor(120, 100, 10) == pytest.approx(0.1)
 
 
+def test_the_rate_falls_to_zero_on_a_line():
+    assert [rate_factor(step, 100, 10, "linear") for step in (5, 10, 55, 100)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
+
+
 def test_a_constant_rate_and_no_warmup():
     assert [rate_factor(step, 10, 0, "constant") for step in (0, 5, 9)] == [1.0, 1.0, 1.0]
     assert rate_factor(0, 10, 0) == 1.0

@@ -11,6 +11,7 @@ from causcade.tx1.model import Tx1
 from causcade.tx1.shape import PRESETS, CollatorSettings, DrugShape, ModelShape, forward_flops, num_parameters
 
 VARIANTS = [TINY, TINY_DRUGS, replace(TINY, glu=True, decoder_layers=2, num_outputs=3, norm_scheme="post", gene_norm=False, expression_norm=False)]
+VARIANTS.append(replace(TINY, pooling="mean"))
 
 
 def test_published_sizes():

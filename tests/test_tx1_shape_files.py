@@ -12,7 +12,7 @@ from causcade.tx1.shape_files import read_collator_settings, read_model_shape, w
 ODD = replace(
     TINY_DRUGS, expansion=3, ffn_activation="silu", expression_activation="relu", decoder_activation="tanh", expression_dropout=0.25,
     expression_max=99.5, gene_norm=False, expression_norm=False, decoder_layers=3, num_outputs=2, norm_scheme="post", norm_eps=1e-6, glu=True,
-    product_activation="relu", scale_product=False, standard_scale_outputs=True, hide_masked=True,
+    product_activation="relu", scale_product=False, standard_scale_outputs=True, hide_masked=True, pooling="mean",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_mask_of_the_old_kernel_is_not_used(tmp_path):
         ({"d_model": None, "n_heads": "2"}, "whole numbers at d_model, n_heads"),
         ({"gene_encoder": {"embeddings": {"esm": {}}}}, "extra ones at gene_encoder.embeddings"),
         ({"expression_encoder": {"input_emb_style": "category"}}, "expression_encoder.input_emb_style to be 'continuous', found 'category'"),
-        ({"cell_emb_style": "avg-pool"}, "cell_emb_style to be 'cls', found 'avg-pool'"),
+        ({"cell_emb_style": "w-pool"}, "cell_emb_style to be 'cls' or 'avg-pool', found 'w-pool'"),
         ({"mvc": {"arch_style": "concat query"}}, "found 'concat query'"),
         ({"norm_config": {"norm_type": "rmsnorm"}}, "found 'rmsnorm'"),
         ({"mvc": [1]}, r"a mapping at mvc, found \[1\]"),

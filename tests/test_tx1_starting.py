@@ -10,12 +10,13 @@ from causcade.errors import InputError
 from causcade.tx1.checkpoint import DRUG_TABLE, read_checkpoint, write_checkpoint
 from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.starting import further_model, inform, new_model
+from causcade.tx1.vocabulary import Vocabulary
 
 BITS = {"DrugA": np.array([1.0, 0, 1, 0]), "DrugB": np.array([0, 1.0, 1, 0])}
 
 
 def make(fingerprints=None, seed=0, genes=GENES):
-    return new_model(make_shape(), genes, CollatorSettings(), name="small", seed=seed, fingerprints=fingerprints)
+    return new_model(make_shape(), Vocabulary.from_genes(genes), CollatorSettings(), name="small", seed=seed, fingerprints=fingerprints)
 
 
 def test_a_new_model_has_the_genes_and_no_drugs():

@@ -79,10 +79,10 @@ def test_equal_seeds_give_equal_bits_and_the_loss_falls(plates, tmp_path, mode):
     assert "flop_utilisation" not in records[0]  # the peak of a CPU is not known
 
 
-@pytest.mark.parametrize("stop", [1, 5, 11])
-def test_a_stopped_training_goes_on_as_if_undisturbed_to_the_last_bit(plates, tmp_path, monkeypatch, stop):
-    collation = replace(COLLATION, micro_cells=6)
-    whole = run(plates, tmp_path / "whole", collation=collation)
+@pytest.mark.parametrize(("stop", "optimiser"), [(1, "muon"), (5, "adamw"), (11, "muon")])
+def test_a_stopped_training_goes_on_as_if_undisturbed_to_the_last_bit(plates, tmp_path, monkeypatch, stop, optimiser):
+    collation, settings = replace(COLLATION, micro_cells=6), replace(SETTINGS, optimiser=optimiser)
+    whole = run(plates, tmp_path / "whole", settings, collation=collation)
     advance = trainer._Trainer.advance
 
     def interrupted(self, batch, fingerprint):
@@ -92,10 +92,10 @@ def test_a_stopped_training_goes_on_as_if_undisturbed_to_the_last_bit(plates, tm
 
     monkeypatch.setattr(trainer._Trainer, "advance", interrupted)
     with pytest.raises(Stopped, match=rf"stopped at step {stop} of 12 and its state is saved\. Run again to go on from there\."):
-        run(plates, tmp_path / "part", collation=collation)
+        run(plates, tmp_path / "part", settings, collation=collation)
     monkeypatch.setattr(trainer._Trainer, "advance", advance)
     before = signal.getsignal(signal.SIGTERM)
-    resumed = run(plates, tmp_path / "part", collation=collation)
+    resumed = run(plates, tmp_path / "part", settings, collation=collation)
     assert signal.getsignal(signal.SIGTERM) == before
     assert_equal(resumed, whole)
     assert without_times(read_records(tmp_path / "part" / "metrics.jsonl")) == without_times(read_records(tmp_path / "whole" / "metrics.jsonl"))
@@ -123,7 +123,7 @@ def test_a_state_of_another_training_is_kept_aside_and_training_begins_anew(plat
     run(plates, tmp_path, replace(SETTINGS, steps=3))
     with caplog.at_level(logging.WARNING):
         found = run(plates, tmp_path, fingerprint="another", model=make_model(d_model=32))
-    assert "the checkpoint (step 3) is of other data or settings" in caplog.text
+    assert "the checkpoint (step 3) is of other data, settings or code" in caplog.text
     assert read_json(tmp_path / "state-other" / "state.json")["step"] == 3
     assert_equal(found, run(plates, tmp_path / "fresh", model=make_model(d_model=32)))
     assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == list(range(1, 13))

@@ -7,6 +7,7 @@ from tx1_training_cases import COLLATION, VOCABULARY, make_model, make_sources
 
 from causcade.tx1.objective import squared_errors
 from causcade.tx1.parallel import Group
+from causcade.tx1.sources import Cells
 from causcade.tx1.stream import cut_batch
 from causcade.tx1.validation import Validation, baseline_errors, sample_cells
 
@@ -54,10 +55,9 @@ def test_the_mask_never_changes(plates):
 
 def test_baselines_are_judged_on_the_masked_entries(plates):
     cells, training = plates[1].read(0, 30), plates[0].read(0, 60)
-    validation = Validation(cells, COLLATION, ALONE)
-    found = baseline_errors(
-        validation, training, COLLATION, num_dimensions=2, num_tokens=VOCABULARY.size, seed=0, device=torch.device("cpu")
-    )  # fmt: skip
+    validation = Validation(cells, COLLATION, ALONE, wells=np.arange(30) // 5)
+    model = make_model(d_model=2, num_heads=1)
+    found = baseline_errors(validation, model, training, COLLATION, num_tokens=VOCABULARY.size, seed=0, device=torch.device("cpu"))
     whole = replace(COLLATION, settings=replace(COLLATION.settings, mlm_probability=0.0))
     bins: dict[int, list[float]] = {}
     for micro in cut_batch(training, training.key_B, whole):
@@ -75,11 +75,31 @@ def test_baselines_are_judged_on_the_masked_entries(plates):
             errors.append(((sum(values) + overall) / (len(values) + 1) - bin_) ** 2)
     assert found["gene_mean_mse"] == pytest.approx(np.mean(errors), rel=1e-5)
     assert found["low_rank_mse"] < found["gene_mean_mse"]  # two lines differ in a third of the genes
+    assert found["low_rank_dimensions"] == 2
+    assert found["num_held_out_wells"] == 6
+    for name in ("gene_mean", "low_rank"):
+        over = found[f"over_{name}"]
+        assert over["difference"] == pytest.approx(validation(model)["held_out_expression_mse"] - found[f"{name}_mse"], rel=1e-4)
+        assert over["low"] < over["difference"] < over["high"]
+
+
+def test_sums_by_well_are_those_of_the_cells_of_the_well(plates):
+    cells, model, wells = sample_cells(plates, 30, seed=0), make_model(), np.arange(30) % 4
+    validation = Validation(cells, replace(COLLATION, micro_cells=3), ALONE, wells=wells)
+    for well, total in enumerate(validation.by_well(model)):
+        at = np.flatnonzero(wells == well)
+        alone = Validation(Cells(cells.counts[at], cells.key_B[at], None), COLLATION, ALONE)
+        assert total == pytest.approx(alone(model)["held_out_expression_mse"] * alone.masked_W.sum(), rel=1e-4)
+        assert validation.masked_W[well] == alone.masked_W.sum()
+    whole = Validation(cells, COLLATION, ALONE)
+    assert validation(model) == pytest.approx(whole(model), rel=1e-4)  # masks are the cells' own
+    entries = np.arange(float(validation.masked_W.sum()))
+    assert validation.entries_by_well(entries).sum() == entries.sum()
 
 
 def test_without_masked_genes_there_is_nothing_to_compare(plates):
     nothing = replace(COLLATION, settings=replace(COLLATION.settings, mlm_probability=0.0))
     validation = Validation(plates[1].read(0, 5), nothing, ALONE)
-    about = {"num_dimensions": 2, "num_tokens": VOCABULARY.size, "seed": 0, "device": torch.device("cpu")}
-    assert baseline_errors(validation, plates[0].read(0, 5), nothing, **about) == {}
+    about = {"num_tokens": VOCABULARY.size, "seed": 0, "device": torch.device("cpu")}
+    assert baseline_errors(validation, make_model(), plates[0].read(0, 5), nothing, **about) == {}
     assert validation(make_model()) == {"held_out_expression_mse": 0.0, "held_out_product_mse": 0.0}

@@ -162,13 +162,18 @@ def test_folders_of_models_and_files_of_embeddings_are_among_them(tmp_path):
     half, whole = make_model_folder(tmp_path / "half"), make_model_folder(tmp_path / "whole")
     (half / "vocab.json").unlink()
     path = write_screen(tmp_path, {"P1": make_plate(), "P2": make_plate()})
-    smiles = str(tmp_path / "smiles.tsv")
-    path = write_config(tmp_path, embedding={"source": "tx1", "model": str(half)}, pretraining={"initial": str(tmp_path / "gone"), "smiles": smiles})
+    training = {"smiles": str(tmp_path / "smiles.tsv"), "mds": [str(half)]}
+    path = write_config(tmp_path, embedding={"source": "tx1", "model": str(half)}, pretraining={"initial": str(tmp_path / "gone")} | training)
     assert mistakes_of(load_config, read_yaml(path), check_files=True) == [
-        f"pretraining.smiles: expected a table at {smiles}, found no file. Correct the path, or remove the table.",
         f"pretraining.initial: {tmp_path}/gone: expected a folder or a name on the Hugging Face hub (owner/name:size), found no such folder. "
         "Correct the path.",
         f"embedding.model: {half}: expected {', '.join(REQUIRED)}, found no vocab.json. Copy the whole folder.",
+        f"pretraining.smiles: expected a table at {tmp_path}/smiles.tsv, found no file. Correct the path, or remove the table.",
+        f"pretraining.mds.0: expected a folder with index.json at {half}, found none. Name each folder of shards, such as `DATA/train`.",
+    ]
+    path = write_config(tmp_path, pretraining={"vocabulary": str(half / "vocab.json")})
+    assert mistakes_of(load_config, read_yaml(path), check_files=True) == [
+        f"pretraining.vocabulary: expected a vocab.json at {half}/vocab.json, found no file. Correct the path, or write null."
     ]
     path = write_config(tmp_path, embedding={"source": "tx1", "model": str(whole)}, pretraining={"initial": "tahoebio/Tahoe-x1:70m"})
     load_config(read_yaml(path), check_files=True)

@@ -50,6 +50,11 @@ class EmbeddingConfig(Section):
     max_length: Annotated[int, Field(ge=2)] = Field(
         default=2048, description="tx1: most tokens of a cell, that is genes and markers; a seeded sample of its genes beyond."
     )
+    pooling: Literal["cls", "mean"] | None = Field(
+        default=None,
+        description="tx1: what a cell's embedding is: cls (final state of the token `<cls>`, as published), mean (of the final states of all its "
+        "tokens); null: what the model was trained with.",
+    )
     normalise: bool = Field(default=True, description="tx1: scale each embedding to length 1, as published.")
     gene_embeddings: bool = Field(
         default=False, description="tx1: also write the mean embedding of each gene over the cells (embedding/genes.parquet)."
@@ -80,7 +85,7 @@ class EmbeddingConfig(Section):
     """Keys that decide how fast it goes, and no result."""
 
     keys_of: ClassVar[dict[str, tuple[str, ...]]] = {
-        "tx1": ("model", "mode", "max_length", "normalise", "gene_embeddings", "min_covered", "precision", "batch_cells"),
+        "tx1": ("model", "mode", "max_length", "pooling", "normalise", "gene_embeddings", "min_covered", "precision", "batch_cells"),
         "pca": ("dimensions",),
         "precomputed": ("obsm", "path"),
     }
@@ -115,7 +120,16 @@ class PretrainingConfig(Section):
     num_layers: Positive = Field(default=2, description="Layers of a new model.")
     num_heads: Positive = Field(default=4, description="Attention heads of a new model.")
     expansion: Positive = Field(default=4, description="Width of the feed-forward part of a new model, in multiples of `d_model`.")
+    pooling: Literal["cls", "mean"] = Field(
+        default="mean", description="What a cell's embedding is in a new model of that shape (`embedding.pooling`); published shapes have cls."
+    )
+    vocabulary: str | None = Field(default=None, description="Genes of a new model (vocab.json of a published folder); null: those of the plates.")
     cells: Literal["controls", "all"] = Field(default="all", description="Which cells to train on.")
+    mds: list[str] = Field(
+        default=[],
+        description="Further cells to train on: folders of the published training data or alike (index.json and shards). Their tokens are numbers of "
+        "`vocabulary` or of `initial`. Needs mosaicml-streaming, and runs what the shards hold as pickled objects: take folders that you trust.",
+    )
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.1, description="Share of the cells that are kept back, to measure what the model has learned."
     )
@@ -128,7 +142,15 @@ class PretrainingConfig(Section):
         default=192, description="Most tokens of a cell, that is genes and markers; a seeded sample beyond."
     )
     mask_share: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, description="Share of a cell's genes whose expression is masked.")
-    learning_rate: Rate = Field(default=0.01, description="Step size of AdamW at the end of the warm-up; a cosine takes it to a tenth.")
+    learning_rate: Rate = Field(default=0.01, description="Step size at the end of the warm-up.")
+    optimiser: Literal["adamw", "muon"] | None = Field(
+        default=None,
+        description="adamw (as published), or muon (inner matrices by Muon, the rest by AdamW; not with `parallel: fsdp`); null: muon for a new "
+        "model of your own shape, else adamw.",
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Step size after the warm-up: cosine (down to a tenth, as published), linear (down to 0), or constant."
+    )
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=1e-5, description="Share of a parameter that one step takes away; it falls with the step size and is not multiplied by it."
     )
@@ -148,16 +170,37 @@ class PretrainingConfig(Section):
     speed_only: ClassVar[tuple[str, ...]] = ("micro_cells", "checkpoint_every", "processes", "nodes", "parallel")
     """Keys that decide how training goes on, and what comes out only by rounding."""
 
+    @property
+    def has_own_shape(self) -> bool:
+        """Whether the model is a new one of a shape that the settings give."""
+        return self.size is None and self.initial is None
+
+    @property
+    def chosen_optimiser(self) -> Literal["adamw", "muon"]:
+        """The optimiser, where `optimiser` is null too."""
+        return self.optimiser or ("muon" if self.has_own_shape else "adamw")
+
     def deciding(self) -> dict[str, Any]:
         """Return the keys that decide the model, so that another number of processes trains nothing again."""
         return {key: value for key, value in self.model_dump(mode="json").items() if key not in self.speed_only}
 
     @model_validator(mode="after")
     def _fits(self) -> PretrainingConfig:
-        if self.size is None and self.initial is None and self.d_model % self.num_heads:
+        if self.chosen_optimiser == "muon" and self.parallel == "fsdp":
+            raise ValueError(
+                "expected `parallel: ddp` beside `optimiser: muon` (what null means for a new model of your own shape), found fsdp; write "
+                "`optimiser: adamw`, or `parallel: ddp`"
+            )
+        if self.has_own_shape and self.d_model % self.num_heads:
             raise ValueError(
                 f"expected `d_model` to be a multiple of `num_heads`, found {self.d_model} and {self.num_heads}; write for example "
                 f"`d_model: {-(-self.d_model // self.num_heads) * self.num_heads}`"
+            )
+        if self.vocabulary is not None and self.initial is not None:
+            raise ValueError("expected `vocabulary` or `initial`, found both; `initial` keeps its own genes: write `vocabulary: null`")
+        if self.mds and self.vocabulary is None and self.initial is None:
+            raise ValueError(
+                "expected `vocabulary` (or `initial`) beside `mds`, found neither; write `vocabulary: PATH/vocab.json`, whose numbers the cells hold"
             )
         if self.drugs and self.initial is None and self.smiles is None:
             raise ValueError("expected `smiles`, the table of structures, beside `drugs: true`, found null; give it, or write `drugs: false`")

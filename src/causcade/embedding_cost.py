@@ -39,6 +39,7 @@ def _new_shape(settings: PretrainingConfig) -> ModelShape:
         num_layers=settings.num_layers,
         num_heads=settings.num_heads,
         expansion=settings.expansion,
+        pooling=settings.pooling,
     )
 
 

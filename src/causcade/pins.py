@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from causcade.code_digest import code_digest
 from causcade.config import Config
 from causcade.files import read_json, sha256_of
-from causcade.validation import model_files, resource_files
+from causcade.validation import model_files, resource_files, training_files
 
 __all__ = ["PINNED_STAGES", "fingerprints", "is_pinned", "requested_rules", "stages_of"]
 
@@ -83,7 +83,7 @@ def _from_outside(stage: str, config: Config) -> dict[str, str]:
         case "panel":
             return _resource_identities(config)
         case "pretraining":
-            return _model_identities([*model_files(config.pretraining.initial), *filter(None, [config.pretraining.smiles])])
+            return _model_identities(training_files(config.pretraining))
         case "basal" if config.embedding.source == "tx1":
             return _model_identities(model_files(config.embedding.model))
     return {}

@@ -20,6 +20,7 @@ import torch
 
 from causcade.backend import Backend
 from causcade.cells import CellStore
+from causcade.code_digest import code_digest
 from causcade.config_tx1 import PretrainingConfig
 from causcade.errors import InputError
 from causcade.files import replacing, write_json, write_text
@@ -28,16 +29,18 @@ from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoin
 from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.fingerprints import morgan_bits
 from causcade.tx1.inference import embed_counts
+from causcade.tx1.mds import MdsCells
 from causcade.tx1.parallel import Group, open_group, whole_state
 from causcade.tx1.seeds import generator_for, name_key
 from causcade.tx1.separability import expression_pca, separability
 from causcade.tx1.shape import PRESETS, CollatorSettings, ModelShape, num_parameters
-from causcade.tx1.sources import Cells, StoreCells, held_out_wells, join_cells
+from causcade.tx1.sources import Cells, Source, StoreCells, held_out_wells, join_cells
 from causcade.tx1.starting import further_model, inform, new_model
 from causcade.tx1.stream import Collation, TrainingStream
 from causcade.tx1.trainer import TrainingSettings, train
 from causcade.tx1.training_log import CURVES
 from causcade.tx1.validation import Validation, baseline_errors, whole_bins
+from causcade.tx1.vocabulary import Vocabulary
 
 __all__ = ["pretrain"]
 
@@ -94,20 +97,21 @@ def pretrain(
         split = _split_cells(stores, settings, seed)
         collation = _collation(start, settings, seed, group.device)
         drug_ids = start.drug_ids if start.shape.drugs is not None else None
-        sources = [
+        sources: list[Source] = [
             StoreCells(store, start.vocabulary, rows, drug_ids) for store, rows in zip(stores, split.training, strict=True) if len(rows)
         ]  # fmt: skip
+        sources += [MdsCells(Path(further).expanduser(), start.vocabulary, drug_ids) for further in settings.mds]
         stream = TrainingStream(
             sources, collation, batch_cells=settings.batch_cells, seed=seed, rank=group.rank, num_processes=group.size
         )  # fmt: skip
         held = _Sample(stores, split.held_out, start, HELD_OUT_CELLS, seed) if split.num_held_out else None
-        validation = Validation(held.cells, collation, group, precision=settings.precision) if held is not None else None
-        if settings.initial is None and settings.size is None:
+        validation = _validation(held, collation, group, settings) if held is not None else None
+        if settings.has_own_shape:
             informants = _Sample(stores, split.training, start, INFORMANT_CELLS, seed).cells
             inform(start.model, whole_bins(informants, collation, start.vocabulary.size), start.collator.num_bins, seed=seed)
         start.model.to(group.device)
         how = _training_settings(settings, seed)
-        fingerprint = _fingerprint(stores, split, settings, start, seed)
+        fingerprint = _fingerprint(stores, split, sources, settings, start, seed)
         train(start.model, stream, how, group, folder=checkpoints, fingerprint=fingerprint, validate=validation)
         tensors = whole_state(start.model)
         if group.is_first:
@@ -171,15 +175,18 @@ def _starting_model(stores: Sequence[CellStore], settings: PretrainingConfig, se
         return further_model(initial, name=settings.name, seed=seed, fingerprints=fingerprints)
     shape = PRESETS[settings.size] if settings.size is not None else _own_shape(settings)
     collator = CollatorSettings(max_length=settings.max_length, mlm_probability=settings.mask_share)
-    genes = [gene for store in stores for gene in store.var.index]
-    return new_model(shape, genes, collator, name=settings.name, seed=seed, fingerprints=fingerprints)
+    if settings.vocabulary is not None:
+        vocabulary = Vocabulary.from_json(settings.vocabulary)
+    else:
+        vocabulary = Vocabulary.from_genes(gene for store in stores for gene in store.var.index)
+    return new_model(shape, vocabulary, collator, name=settings.name, seed=seed, fingerprints=fingerprints)
 
 
 def _own_shape(settings: PretrainingConfig) -> ModelShape:
     """Shape of a small model: outputs scaled to -1..1, with which it learns in far fewer steps, and no dropout, as it sees a cell once or twice."""
     return ModelShape(
         vocab_size=1, d_model=settings.d_model, num_layers=settings.num_layers, num_heads=settings.num_heads, expansion=settings.expansion,
-        standard_scale_outputs=True, expression_dropout=0.0,
+        standard_scale_outputs=True, expression_dropout=0.0, pooling=settings.pooling,
     )  # fmt: skip
 
 
@@ -195,17 +202,21 @@ def _collation(start: Checkpoint, settings: PretrainingConfig, seed: int, device
 def _training_settings(settings: PretrainingConfig, seed: int) -> TrainingSettings:
     return TrainingSettings(
         steps=settings.steps, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, warmup=settings.warmup,
-        precision=settings.precision, seed=seed, checkpoint_every=settings.checkpoint_every, validate_every=max(1, settings.steps // VALIDATIONS),
+        schedule=settings.schedule, optimiser=settings.chosen_optimiser, precision=settings.precision, seed=seed,
+        checkpoint_every=settings.checkpoint_every, validate_every=max(1, settings.steps // VALIDATIONS),
     )  # fmt: skip
 
 
-def _fingerprint(stores: Sequence[CellStore], split: _Split, settings: PretrainingConfig, start: Checkpoint, seed: int) -> str:
-    """Digest of all that a training depends on, but for its code and what only decides how fast it goes."""
+def _fingerprint(
+    stores: Sequence[CellStore], split: _Split, sources: Sequence[Source], settings: PretrainingConfig, start: Checkpoint, seed: int
+) -> str:
+    """Digest of all that a training depends on, its code included, but for what only decides how fast it goes."""
     how = settings.model_dump(exclude=set(settings.speed_only))
     about = {
         "settings": how, "seed": seed, "shape": repr(start.shape), "vocabulary": list(start.vocabulary.tokens), "drugs": start.drug_ids,
         "stores": [(store.path.stem, store.num_cells, int(store.obs["total_counts"].sum())) for store in stores],
         "cells": [name_key(rows.tobytes().hex()) for rows in split.training],
+        "sources": [(source.name, source.num_cells) for source in sources], "code": code_digest("pretraining"),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -242,6 +253,11 @@ def _draw(rows: np.ndarray, num: int, seed: int, plate: str) -> np.ndarray:
     return np.concatenate([rows[at : at + RUN_CELLS] for at in np.sort(starts)])[:num]
 
 
+def _validation(held: _Sample, collation: Collation, group: Group, settings: PretrainingConfig) -> Validation:
+    wells = held.obs["plate"].astype(str) + "/" + held.obs["well"].astype(str)
+    return Validation(held.cells, collation, group, wells=wells.to_numpy(dtype=str), precision=settings.precision)
+
+
 def _summary(stores: Sequence[CellStore], split: _Split, start: Checkpoint, settings: PretrainingConfig, checkpoints: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in (checkpoints / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = {name: value for record in records for name, value in record.items()}
@@ -260,9 +276,9 @@ def _judge(
     """Baselines at the masked entries of held-out cells, and how well embeddings tell labels apart; by the model as it was written."""
     model = read_checkpoint(folder, device=group.device)
     reference = _Sample(stores, split.training, model, REFERENCE_CELLS, seed)
-    found: dict[str, Any] = baseline_errors(
-        validation, reference.cells, collation, num_dimensions=model.shape.d_model, num_tokens=model.vocabulary.size, seed=seed, device=group.device
-    )
+    found = baseline_errors(
+        validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=group.device
+    )  # fmt: skip
     random = generator_for("neighbours", seed)
     samples = [sample.taken(np.sort(random.permutation(len(sample.obs))[:NEIGHBOUR_CELLS])) for sample in (reference, held)]
     tokens = model.vocabulary.gene_tokens

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causcade.config import Config, EmbeddingConfig, ResourceConfig, parse_config
+from causcade.config import Config, EmbeddingConfig, PretrainingConfig, ResourceConfig, parse_config
 from causcade.config_tx1 import is_hub_name, path_of_plate
 from causcade.errors import ConfigError, InputError
 from causcade.files import sha256_of
@@ -18,9 +18,10 @@ from causcade.plates import scan_plate_table
 from causcade.resource_catalogue import CATALOGUE, SIMULATED_FILES
 from causcade.tx1.hub import DRUG_FILE, REQUIRED, find_folder
 
-__all__ = ["load_config", "merge", "model_files", "read_yaml", "resource_files"]
+__all__ = ["load_config", "merge", "model_files", "read_yaml", "resource_files", "training_files"]
 
 EMBEDDING_SUFFIXES = (".npy", ".parquet", ".h5ad", ".zarr")
+MDS_INDEX = "index.json"
 DEFAULT_SOURCE = EmbeddingConfig().source
 
 
@@ -93,6 +94,12 @@ def model_files(model: str | None) -> list[str]:
     return [str(folder / name) for name in (*REQUIRED, *drugs)]
 
 
+def training_files(settings: PretrainingConfig) -> list[str]:
+    """Files from outside the run that decide what is trained: of the model to go on from, of structures, genes and further cells."""
+    indices = [str(Path(folder).expanduser() / MDS_INDEX) for folder in settings.mds]
+    return [*model_files(settings.initial), *filter(None, [settings.smiles, settings.vocabulary]), *indices]
+
+
 def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     """Mistakes that the file system tells, from an unvalidated mapping: what does not parse is skipped here."""
     mistakes: list[str] = []
@@ -101,7 +108,7 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
         mistakes += scan_plate_table(plates, check_files=True)[1]
     mistakes += _table_mistakes(raw.get("input"), plates)
     mistakes += _model_mistakes("pretraining.initial", raw.get("pretraining")) + _model_mistakes("embedding.model", raw.get("embedding"))
-    mistakes += _embedding_mistakes(raw.get("embedding"), plates)
+    mistakes += _training_mistakes(raw.get("pretraining")) + _embedding_mistakes(raw.get("embedding"), plates)
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
@@ -129,19 +136,33 @@ def _table_mistakes(section: object, plates: object) -> list[str]:
 
 
 def _model_mistakes(key: str, section: object) -> list[str]:
-    """Absent files of a model in a local folder, and an absent table of structures."""
+    """Absent files of a model in a local folder."""
     if not isinstance(section, Mapping):
         return []
-    mistakes: list[str] = []
-    model, smiles = section.get(key.split(".")[1]), section.get("smiles")
-    if isinstance(smiles, str) and not Path(smiles).is_file():
-        mistakes.append(absent_table("pretraining.smiles", smiles))
+    model = section.get(key.split(".")[1])
     if not isinstance(model, str) or (key == "embedding.model" and section.get("source", DEFAULT_SOURCE) != "tx1") or is_hub_name(model):
-        return mistakes
+        return []
     try:
         find_folder(model)
     except InputError as error:
-        mistakes.append(f"{key}: {error}")
+        return [f"{key}: {error}"]
+    return []
+
+
+def _training_mistakes(section: object) -> list[str]:
+    """Absent tables of structures, vocabularies and folders of further cells."""
+    if not isinstance(section, Mapping):
+        return []
+    mistakes: list[str] = []
+    smiles, vocabulary, folders = section.get("smiles"), section.get("vocabulary"), section.get("mds")
+    if isinstance(smiles, str) and not Path(smiles).is_file():
+        mistakes.append(absent_table("pretraining.smiles", smiles))
+    if isinstance(vocabulary, str) and not Path(vocabulary).is_file():
+        mistakes.append(f"pretraining.vocabulary: expected a vocab.json at {vocabulary}, found no file. Correct the path, or write null.")
+    for number, folder in enumerate(folders if isinstance(folders, list) else []):
+        if isinstance(folder, str) and not (Path(folder).expanduser() / MDS_INDEX).is_file():
+            remedy = "Name each folder of shards, such as `DATA/train`."
+            mistakes.append(f"pretraining.mds.{number}: expected a folder with {MDS_INDEX} at {folder}, found none. {remedy}")
     return mistakes
 
 

@@ -134,7 +134,8 @@ def _settings(settings: EmbeddingConfig, seed: int) -> EmbedSettings:
     from causcade.tx1.embedded import EmbedSettings
 
     names = (
-        "mode", "max_length", "precision", "normalise", "gene_embeddings", "min_covered", "batch_tokens", "batch_cells", "shard_cells", "compile",
+        "mode", "max_length", "pooling", "precision", "normalise", "gene_embeddings", "min_covered", "batch_tokens", "batch_cells", "shard_cells",
+        "compile",
     )  # fmt: skip
     return EmbedSettings(seed=seed, **{name: getattr(settings, name) for name in names})
 

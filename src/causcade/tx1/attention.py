@@ -98,6 +98,14 @@ class TokenLayout:
         """Take the real tokens: [B, L] to [T]."""
         return padded[self.row_T, self.column_T]
 
+    def means(self, packed_TD: torch.Tensor, is_masked_T: torch.Tensor | None) -> torch.Tensor:
+        """Mean over the tokens of each packed cell whose value is not hidden, `<cls>` among them: [T, D] to [B, D], summed in float32."""
+        shown_T1 = torch.ones_like(packed_TD[:, :1]) if is_masked_T is None else (~is_masked_T).to(packed_TD.dtype)[:, None]
+        sum_BD = packed_TD.new_zeros((self.num_cells, packed_TD.shape[1]), dtype=torch.float32)
+        num_B1 = sum_BD.new_zeros((self.num_cells, 1))
+        sum_BD = sum_BD.index_add(0, self.cell_T, (packed_TD * shown_T1).float())
+        return (sum_BD / num_B1.index_add(0, self.cell_T, shown_T1.float())).to(packed_TD.dtype)
+
     def unpack(self, packed: torch.Tensor) -> torch.Tensor:
         """Put tokens back to where they were, 0 at pads: [T, ...] to [B, L, ...]."""
         # Not a view of a flat tensor: sharded modules may not return views.

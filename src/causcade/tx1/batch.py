@@ -65,7 +65,7 @@ class Tx1Output(NamedTuple):
     Attributes
     ----------
     cell_BD
-        Embedding of each cell: final hidden state of `<cls>` [B, D], not normalised.
+        Embedding of each cell [B, D], not normalised: final hidden state of `<cls>`, or the mean over its tokens.
     hidden_BLD
         Final hidden states [B, L, D], 0 at pads; None if only cells were asked for.
     expression_BL

@@ -18,6 +18,7 @@ from causcade.errors import InputError
 
 if TYPE_CHECKING:
     from causcade.tx1.checkpoint import Checkpoint
+    from causcade.tx1.shape import Pooling
     from causcade.tx1.tokens import Mode
 
 __all__ = ["CellBlock", "EmbedSettings", "Embedded", "Precision", "canonical", "check_coverage", "drug_rows", "share_covered"]
@@ -41,6 +42,8 @@ class EmbedSettings:
         Most tokens of a cell, special ones included; instead of what the model's collator says, as published.
     precision
         Numbers that the model computes in; `auto`: bfloat16 (autocast) on a GPU, float32 on a CPU.
+    pooling
+        What a cell's embedding is: the final state of `<cls>`, or the mean over its tokens; None: what the model was trained with.
     normalise
         Scale each cell's embedding to length 1.
     gene_embeddings
@@ -64,6 +67,7 @@ class EmbedSettings:
     mode: Mode = "exact"
     max_length: int = 2048
     precision: Precision = "auto"
+    pooling: Pooling | None = None
     normalise: bool = True
     gene_embeddings: bool = False
     min_covered: float = 0.5

@@ -222,7 +222,7 @@ class CellEmbedder:
         precision = torch.autocast(self._device.type, dtype=torch.bfloat16) if self._half else contextlib.nullcontext()
         moved = batch.to(self._device)
         with precision:
-            found: Tx1Output = self._model(moved, only_cells=not self.settings.gene_embeddings)
+            found: Tx1Output = self._model(moved, only_cells=not self.settings.gene_embeddings, pooling=self.settings.pooling)
         z_BD = found.cell_BD.float()
         if self.settings.normalise:
             z_BD = z_BD / torch.linalg.vector_norm(z_BD, dim=1, keepdim=True)

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from causcade.errors import InputError
 from causcade.tx1.attention import TokenLayout, attend, lay_out
 from causcade.tx1.batch import TokenBatch, Tx1Output
-from causcade.tx1.shape import DrugShape, ModelShape
+from causcade.tx1.shape import DrugShape, ModelShape, Pooling
 
 __all__ = ["Tx1"]
 
@@ -300,7 +300,7 @@ class Tx1(nn.Module):
             if layer._compiled_call_impl is None:
                 layer.compile(dynamic=True, backend=backend)
 
-    def forward(self, batch: TokenBatch, *, decode: bool = False, only_cells: bool = False) -> Tx1Output:
+    def forward(self, batch: TokenBatch, *, decode: bool = False, only_cells: bool = False, pooling: Pooling | None = None) -> Tx1Output:
         """Run the model.
 
         Parameters
@@ -310,7 +310,9 @@ class Tx1(nn.Module):
         decode
             Whether both decoders run.
         only_cells
-            Only `cell_BD` is wanted: the last layer is computed for `<cls>` only.
+            Only `cell_BD` is wanted: where it is the state of `<cls>`, the last layer is computed for that only.
+        pooling
+            What `cell_BD` is; None: what the model was trained with (`shape.pooling`), which is what the second decoder takes.
 
         Raises
         ------
@@ -325,10 +327,14 @@ class Tx1(nn.Module):
         layout = lay_out(batch, least=1 if batch.drug_B is None else 2)
         token_TD = self.model.gene_encoder(layout.pack(batch.gene_BL))
         x_TD = self._embed(batch, layout, token_TD)
-        hidden = self.model.transformer_encoder(x_TD, layout, only_first=only_cells)
-        if only_cells:
+        is_mean = (pooling or self.shape.pooling) == "mean"
+        hidden = self.model.transformer_encoder(x_TD, layout, only_first=only_cells and not is_mean)
+        if only_cells and not is_mean:
             return Tx1Output(hidden[layout.rank_B])
-        cell_BD = hidden[layout.first_B]  # packed order
+        is_masked_T = None if batch.is_masked_BL is None else layout.pack(batch.is_masked_BL)
+        cell_BD = layout.means(hidden, is_masked_T) if is_mean else hidden[layout.first_B]  # packed order
+        if only_cells:
+            return Tx1Output(cell_BD[layout.rank_B])
         expression, product = None, None
         if decode:
             expression = layout.unpack(self.model.expression_decoder(hidden))

@@ -19,7 +19,7 @@ BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 FINAL_FACTOR = 0.1
 
-Schedule = Literal["cosine", "constant"]
+Schedule = Literal["cosine", "linear", "constant"]
 
 
 class DecoupledAdamW(torch.optim.Adam):
@@ -72,11 +72,13 @@ def rate_factor(step: int, num_steps: int, num_warmup: int, schedule: Schedule =
     num_warmup
         Steps over which the rate rises from 0, on a line: the first step of a warm-up has rate 0, as published.
     schedule
-        `cosine`: down to a tenth at `num_steps`; `constant`: no change after the warm-up.
+        `cosine`: down to a tenth at `num_steps`, as published; `linear`: down to 0; `constant`: no change after the warm-up.
     """
     if step < num_warmup:
         return step / num_warmup
     if schedule == "constant":
         return 1.0
     done = min(1.0, (step - num_warmup) / max(num_steps - num_warmup, 1))
+    if schedule == "linear":
+        return 1.0 - done
     return FINAL_FACTOR + (1.0 - FINAL_FACTOR) * 0.5 * (1.0 + math.cos(math.pi * done))

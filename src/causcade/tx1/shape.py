@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from causcade.errors import InputError
 
-__all__ = ["ACTIVATIONS", "PRESETS", "CollatorSettings", "DrugShape", "ModelShape", "forward_flops", "num_parameters"]
+__all__ = ["ACTIVATIONS", "POOLINGS", "PRESETS", "CollatorSettings", "DrugShape", "ModelShape", "Pooling", "forward_flops", "num_parameters"]
 
+Pooling = Literal["cls", "mean"]
+"""What a cell's embedding is: the final state of `<cls>`, or the mean of those of all tokens whose value is not hidden."""
+
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 ACTIVATIONS = ("relu", "gelu", "leaky_relu", "silu", "tanh", "sigmoid")
 NORM_EPS = 1e-5
 MAX_VALUE = 512.0
@@ -79,6 +84,8 @@ class ModelShape:
         Targets are scaled to -1..1 in training.
     hide_masked
         In training, masked positions are no keys (but see themselves), as in the first recipe of the 70M and 1.3B models.
+    pooling
+        What a cell's embedding is, and so what the second decoder reads; `cls` in all published models.
     """
 
     vocab_size: int
@@ -103,6 +110,7 @@ class ModelShape:
     drugs: DrugShape | None = None
     standard_scale_outputs: bool = False
     hide_masked: bool = False
+    pooling: Pooling = "cls"
 
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.d_model % self.num_heads:
@@ -111,6 +119,8 @@ class ModelShape:
             )
         if self.norm_scheme not in ("pre", "post"):
             raise InputError(f"Expected the norm scheme to be pre or post, found {self.norm_scheme!r}. Correct norm_scheme.")
+        if self.pooling not in POOLINGS:
+            raise InputError(f"Expected the pooling to be {' or '.join(POOLINGS)}, found {self.pooling!r}. Correct it.")
         named = [self.ffn_activation, self.expression_activation, self.decoder_activation, self.product_activation]
         for activation in [*named, *([self.drugs.activation] if self.drugs else [])]:
             if activation not in ACTIVATIONS:
@@ -222,14 +232,14 @@ def forward_flops(shape: ModelShape, lengths: Sequence[int], *, decode: bool = F
     decode
         Whether both decoders run.
     only_cells
-        Whether the last layer is computed for `<cls>` only.
+        Whether nothing but embeddings of cells is wanted: where they are states of `<cls>`, the last layer is computed for it alone.
     """
     d, f, num_cells = shape.d_model, shape.ffn_size, len(lengths)
     tokens, pairs = float(sum(lengths)), float(sum(length * length for length in lengths))
     keys = 2 * d * d  # multiply-adds of a position
     rest = 2 * d * d + d * f * (3 if shape.glu else 2)
     whole = shape.num_layers * (tokens * (keys + rest) + 2 * pairs * d)
-    if only_cells:
+    if only_cells and shape.pooling == "cls":
         whole += (num_cells - tokens) * rest + 2 * d * (tokens - pairs)
     encoders = tokens * (d + d * d)
     if shape.drugs is not None:

@@ -15,7 +15,7 @@ import yaml
 
 from causcade.errors import InputError
 from causcade.files import write_text
-from causcade.tx1.shape import MAX_VALUE, NORM_EPS, PRESETS, CollatorSettings, DrugShape, ModelShape
+from causcade.tx1.shape import MAX_VALUE, NORM_EPS, PRESETS, CollatorSettings, DrugShape, ModelShape, Pooling
 
 __all__ = ["read_collator_settings", "read_model_shape", "write_collator_settings", "write_model_shape"]
 
@@ -26,6 +26,8 @@ _LEGACY_MODEL_KEYS = frozenset(
     {"name", "use_generative_training", "use_cell_conditioned_generation", "do_mlm", "precision", "wandb_id", "init_device"}
 )
 _LEGACY_COLLATOR_KEYS = frozenset({"data_style", "use_junk_tokens", "do_padding", "do_mlm", "drug_to_id_path", "reserve_keys", "unexp_padding"})
+
+_POOLINGS: dict[object, Pooling] = {"cls": "cls", "avg-pool": "mean"}  # the published code averages pads too; here only what is there
 
 _COLLATOR_KEYS = {
     "num_bins": "num_bins", "right_binning": "right_binning", "do_binning": "do_binning", "log_transform": "log_transform",
@@ -82,6 +84,7 @@ def read_model_shape(path: Path) -> ModelShape:
             drugs=_drug_shape(_section(values, "chemical_encoder", path)),
             standard_scale_outputs=bool(values.get("standard_scale_outputs", False)),
             # The published models trained with the triton kernel are used without that mask.
+            pooling=_POOLINGS[values.get("cell_emb_style", "cls")],
             hide_masked=attention.get("attn_impl") == "torch" and bool(attention.get("use_attn_mask", False)),
         )
     except (TypeError, ValueError) as error:
@@ -170,7 +173,7 @@ def _check_choices(values: dict[str, Any], path: Path) -> None:
             "use a model without them."
         )
     _expect(expression.get("input_emb_style", "continuous"), ["continuous"], "expression_encoder.input_emb_style", path)
-    _expect(values.get("cell_emb_style", "cls"), ["cls"], "cell_emb_style", path)
+    _expect(values.get("cell_emb_style", "cls"), list(_POOLINGS), "cell_emb_style", path)
     _expect(product.get("arch_style", "inner product"), ["inner product"], "mvc.arch_style", path)
     _expect(norm.get("norm_type", "layernorm"), ["layernorm", "low_precision_layernorm"], "norm_config.norm_type", path)
 
@@ -202,7 +205,7 @@ def _model_values(shape: ModelShape) -> dict[str, Any]:
         "use_generative_training": False,
         "use_cell_conditioned_generation": False,
         "use_glu": shape.glu,
-        "cell_emb_style": "cls",
+        "cell_emb_style": next(style for style, pooling in _POOLINGS.items() if pooling == shape.pooling),
         "attn_config": {
             "attn_impl": "torch" if shape.hide_masked else "flash",
             "use_attn_mask": shape.hide_masked,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ VALUE_SLOPE = 0.1
 
 def new_model(
     shape: ModelShape,
-    gene_ids: Iterable[str],
+    vocabulary: Vocabulary,
     collator: CollatorSettings,
     *,
     name: str,
@@ -47,8 +47,8 @@ def new_model(
     ----------
     shape
         Its sizes; those of vocabulary and drugs are set here.
-    gene_ids
-        Ensembl ids of its genes.
+    vocabulary
+        Its genes; a token of drugs is added where it has drugs and the vocabulary has none.
     collator
         How its cells are collated; whether there is a drug token is set here.
     name
@@ -58,11 +58,11 @@ def new_model(
     fingerprints
         Of its drugs, [P] each; None: cells carry no drug.
     """
-    vocabulary = Vocabulary.from_genes(gene_ids, drug=fingerprints is not None)
     if fingerprints is None:
         shape = replace(shape, vocab_size=vocabulary.size, drugs=None)
         model = Tx1(shape, seed=seed)
         return Checkpoint(model=model, shape=shape, collator=replace(collator, use_drug_token=False), vocabulary=vocabulary, drug_ids=None, name=name)
+    vocabulary = vocabulary.with_drug()
     drug_ids, bits_NP = drug_table(None, fingerprints)
     drugs = replace(shape.drugs or DrugShape(num_drugs=0), num_drugs=len(bits_NP), num_bits=bits_NP.shape[1] or NUM_BITS)
     shape = replace(shape, vocab_size=vocabulary.size, drugs=drugs)

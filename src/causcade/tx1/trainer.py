@@ -23,6 +23,7 @@ from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.stopping import Stopped, stop_requests
 from causcade.tx1.model import Tx1
+from causcade.tx1.muon import Muon, inner_matrices
 from causcade.tx1.objective import Mode, loss_factor, scale_targets, squared_errors, squared_unit
 from causcade.tx1.optimiser import DecoupledAdamW, Schedule, rate_factor
 from causcade.tx1.parallel import Group
@@ -32,11 +33,12 @@ from causcade.tx1.stream import Micro, StepBatch, TrainingStream, empty_micro, p
 from causcade.tx1.training_log import TrainingLog, peak_flops
 from causcade.tx1.training_state import read_state, write_state
 
-__all__ = ["Precision", "TrainingSettings", "computes_in_bfloat16", "precision_context", "train"]
+__all__ = ["OptimiserName", "Precision", "TrainingSettings", "computes_in_bfloat16", "precision_context", "train"]
 
 logger = logging.getLogger("causcade")
 
 Precision = Literal["auto", "float32", "bfloat16"]
+OptimiserName = Literal["adamw", "muon"]
 
 BACKWARD_FACTOR = 3  # forward and backward pass, in forward passes
 
@@ -54,7 +56,9 @@ class TrainingSettings:
     warmup
         Share of the steps over which the rate rises.
     schedule
-        `cosine` or `constant`, after the warm-up.
+        `cosine`, `linear` or `constant`, after the warm-up (:func:`causcade.tx1.optimiser.rate_factor`).
+    optimiser
+        `adamw`, as published, or `muon`: :class:`causcade.tx1.muon.Muon` for inner matrices and AdamW for the rest. Not with FSDP.
     clip
         Largest norm of the gradient.
     precision
@@ -76,6 +80,7 @@ class TrainingSettings:
     weight_decay: float = 1e-5
     warmup: float = 0.05
     schedule: Schedule = "cosine"
+    optimiser: OptimiserName = "adamw"
     clip: float = 1.0
     precision: Precision = "auto"
     mode: Mode = "exact"
@@ -141,6 +146,15 @@ def train(
         trainer.run(fingerprint, validate)
 
 
+def _optimisers(model: Tx1, settings: TrainingSettings, *, is_fused: bool) -> tuple[DecoupledAdamW | Muon, ...]:
+    """AdamW for all parameters, or for those that Muon does not take."""
+    matrices = inner_matrices(model) if settings.optimiser == "muon" else []
+    taken = set(map(id, matrices))
+    rest = [value for value in model.parameters() if value.requires_grad and id(value) not in taken]
+    adamw = DecoupledAdamW(rest, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, is_fused=is_fused)
+    return (adamw, Muon(matrices, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)) if matrices else (adamw,)
+
+
 class _Window:
     """What was done since the last record."""
 
@@ -166,9 +180,7 @@ class _Trainer:
         in_bfloat16 = computes_in_bfloat16(settings.precision, group.device)
         self.wrapped = group.wrap(model, list(model.layers), in_bfloat16=in_bfloat16)
         trained = [value for value in model.parameters() if value.requires_grad]
-        self.optimiser = DecoupledAdamW(
-            trained, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, is_fused=group.device.type == "cuda"
-        )
+        self.optimisers = _optimisers(model, settings, is_fused=group.device.type == "cuda")
         self.parameters = trained
         self.num_warmup = round(settings.warmup * settings.steps)
         self.peak = peak_flops(group.device) if in_bfloat16 else None
@@ -176,7 +188,7 @@ class _Trainer:
 
     def resume(self, fingerprint: str) -> None:
         """Go on from a saved state, if there is one."""
-        facts = read_state(self.folder / "state", self.group, self.model, self.optimiser, fingerprint=fingerprint)
+        facts = read_state(self.folder / "state", self.group, self.model, self.optimisers, fingerprint=fingerprint)
         if facts is not None:
             self.step = facts["step"]
             logger.info("resumed from step %d of %d", self.step, self.settings.steps)
@@ -211,7 +223,7 @@ class _Trainer:
 
     def save(self, fingerprint: str) -> None:
         """Save the state of the steps taken so far."""
-        write_state(self.folder / "state", self.group, self.model, self.optimiser, {"step": self.step, "fingerprint": fingerprint})
+        write_state(self.folder / "state", self.group, self.model, self.optimisers, {"step": self.step, "fingerprint": fingerprint})
 
     def advance(self, batch: StepBatch, fingerprint: str) -> float:
         """One step; returns the norm of the gradient before clipping."""
@@ -219,7 +231,8 @@ class _Trainer:
         total, num_stopping = group.sums(batch.num_masked, self.is_stopping())
         if num_stopping:
             self._stop(fingerprint)
-        self.optimiser.set_rate(rate_factor(self.step, settings.steps, self.num_warmup, settings.schedule))
+        for optimiser in self.optimisers:
+            optimiser.set_rate(rate_factor(self.step, settings.steps, self.num_warmup, settings.schedule))
         if total == 0:
             self._pass_over()
             return 0.0
@@ -229,14 +242,15 @@ class _Trainer:
         num_passes = group.largest(max(len(batch.micros), 1))
         for number in range(num_passes):
             if group.size == 1 and self.is_stopping():
-                self.optimiser.zero_grad(set_to_none=True)
+                self.model.zero_grad(set_to_none=True)
                 self._stop(fingerprint)
             micro = batch.micros[number] if number < len(batch.micros) else None
             with group.gradients(self.wrapped, are_complete=number == num_passes - 1):
                 self._pass(micro, int(total), len(batch.micros))
         norm = self._clip()
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.model.zero_grad(set_to_none=True)
         self._count(batch)
         self.step += 1
         return norm

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ logger = logging.getLogger(__name__)
 
 FACTS = "state.json"
 
+Optimisers = Sequence[torch.optim.Optimizer]
 
-def write_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
+
+def write_state(folder: Path, group: Group, model: nn.Module, optimisers: Optimisers, facts: dict[str, Any]) -> None:
     """Write the state of a training as the folder `folder`; an older one stays until the new one is whole.
 
     Parameters
@@ -37,28 +39,28 @@ def write_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.o
         Folder of the state, on a file system that all processes see.
     group
         The processes; all of them have to call it.
-    model, optimiser
+    model, optimisers
         What is trained; the model without its DDP wrapper.
     facts
         What else to keep, as JSON; `step` and `fingerprint` are among it.
     """
     if not group.is_first:
-        _write_parts(Path(group.gathered(None)[0]), group, model, optimiser)
+        _write_parts(Path(group.gathered(None)[0]), group, model, optimisers)
         group.wait()
         return
     with replacing(folder) as temporary:
         temporary.mkdir()
-        _write_parts(Path(group.gathered(str(temporary))[0]), group, model, optimiser)
+        _write_parts(Path(group.gathered(str(temporary))[0]), group, model, optimisers)
         sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
         write_json(temporary / FACTS, facts | {"files": sizes})
     group.wait()
 
 
-def _write_parts(folder: Path, group: Group, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def _write_parts(folder: Path, group: Group, model: nn.Module, optimisers: Optimisers) -> None:
     from torch.distributed.checkpoint.state_dict_saver import save
 
     with _alone():
-        save(_parts(model, optimiser), checkpoint_id=folder, no_dist=group.size == 1)
+        save(_parts(model, optimisers), checkpoint_id=folder, no_dist=group.size == 1)
 
 
 @contextlib.contextmanager
@@ -69,14 +71,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _parts(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def _parts(model: nn.Module, optimisers: Optimisers) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict import get_state_dict
 
-    weights, moments = get_state_dict(model, optimiser)
+    weights, moments = get_state_dict(model, optimisers)
     return {"model": weights, "optimiser": moments}
 
 
-def read_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.optim.Optimizer, *, fingerprint: str) -> dict[str, Any] | None:
+def read_state(folder: Path, group: Group, model: nn.Module, optimisers: Optimisers, *, fingerprint: str) -> dict[str, Any] | None:
     """Read a state into model and optimiser; all processes have to call it.
 
     Parameters
@@ -85,7 +87,7 @@ def read_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.op
         Folder of the state.
     group
         The processes, in any number.
-    model, optimiser
+    model, optimisers
         What is trained; the model without its DDP wrapper.
     fingerprint
         What the training depends on. A state of something else is moved aside (`<folder>-other`) and the training begins anew, with a warning.
@@ -111,7 +113,7 @@ def read_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.op
         group.wait()  # all have read it before it is moved
         if group.is_first:
             aside = folder.with_name(f"{folder.name}-other")
-            message = "%s: the checkpoint (step %d) is of other data or settings; it is kept as %s, and training begins anew"
+            message = "%s: the checkpoint (step %d) is of other data, settings or code; it is kept as %s, and training begins anew"
             logger.warning(message, folder, facts["step"], aside)
             with replacing(aside) as temporary:
                 folder.rename(temporary)
@@ -119,22 +121,22 @@ def read_state(folder: Path, group: Group, model: nn.Module, optimiser: torch.op
         return None
     if wrong:
         raise _damage(folder, f"{', '.join(wrong)} missing or of another size")
-    _read_parts(folder, group, model, optimiser)
+    _read_parts(folder, group, model, optimisers)
     return facts
 
 
-def _read_parts(folder: Path, group: Group, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def _read_parts(folder: Path, group: Group, model: nn.Module, optimisers: Optimisers) -> None:
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.state_dict import set_state_dict
     from torch.distributed.checkpoint.state_dict_loader import load
 
-    parts = _parts(model, optimiser)
+    parts = _parts(model, optimisers)
     try:
         with _alone():
             load(parts, checkpoint_id=folder, no_dist=group.size == 1)
     except (CheckpointException, OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise _damage(folder, f"a damaged part ({(str(error).splitlines() or [type(error).__name__])[0]})") from None
-    set_state_dict(model, optimiser, model_state_dict=parts["model"], optim_state_dict=parts["optimiser"])
+    set_state_dict(model, optimisers, model_state_dict=parts["model"], optim_state_dict=parts["optimiser"])
 
 
 def _damage(folder: Path, what: str) -> InputError:

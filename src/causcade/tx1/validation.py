@@ -1,12 +1,13 @@
 """Judging a model on held-out wells: masked errors of both heads, beside those of the baselines on the same entries.
 
-Axes: N cells, V tokens of the vocabulary.
+Axes: N cells, V tokens of the vocabulary, M micro-batches, W held-out wells, E masked entries, R draws of wells.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +17,7 @@ from causcade.tx1.baselines import bins_of, fit_low_rank, mean_bins
 from causcade.tx1.model import Tx1
 from causcade.tx1.objective import scale_targets, squared_errors, squared_unit
 from causcade.tx1.parallel import Group
-from causcade.tx1.seeds import hashed
+from causcade.tx1.seeds import generator_for, hashed
 from causcade.tx1.shape import CollatorSettings
 from causcade.tx1.sources import Cells, Source, join_cells
 from causcade.tx1.stream import Collation, Micro, TrainingStream, cut_batch, empty_micro
@@ -27,6 +28,7 @@ __all__ = ["Validation", "baseline_errors", "sample_cells", "whole_bins"]
 EPOCH = 0  # masks of held-out cells never change
 NO_LIMIT = 1 << 30
 CHUNK_CELLS = 512
+DRAWS = 2000
 
 
 def sample_cells(sources: Sequence[Source], num_cells: int, *, seed: int) -> Cells | None:
@@ -46,40 +48,69 @@ class Validation:
     Parameters
     ----------
     cells
-        Held-out cells, the same in all processes.
+        Held-out cells [B], the same in all processes.
     collation
         As in training.
     group
         The processes; they share the cells.
+    wells
+        Well of each cell [B], within which errors are summed by :meth:`by_well`; None: all cells are of one.
     precision
         What the model computes in.
     """
 
-    def __init__(self, cells: Cells, collation: Collation, group: Group, *, precision: Precision = "auto") -> None:
+    def __init__(self, cells: Cells, collation: Collation, group: Group, *, wells: np.ndarray | None = None, precision: Precision = "auto") -> None:
         self._group, self._precision, self._num_bins = group, precision, collation.settings.num_bins
-        self.micros = cut_batch(cells, hashed(cells.key_B, EPOCH), collation)
+        names = np.zeros(len(cells.key_B), dtype=np.int64) if wells is None else wells
+        self.num_wells = 0
+        self.micros: list[Micro] = []
+        well_of_micro: list[int] = []
+        for name in np.unique(names):  # no micro-batch holds cells of two wells
+            at = np.flatnonzero(names == name)
+            part = Cells(cells.counts[at], cells.key_B[at], None if cells.drug_B is None else cells.drug_B[at])
+            micros = cut_batch(part, hashed(part.key_B, EPOCH), collation)
+            self.micros += micros
+            well_of_micro += [self.num_wells] * len(micros)
+            self.num_wells += bool(micros)
+        self._well_M = np.array(well_of_micro, dtype=np.int64)
+        self._masked_M = np.array([micro.num_masked for micro in self.micros], dtype=np.int64)
 
     def __call__(self, model: Tx1) -> dict[str, float]:
         """Masked mean squared errors, in bins squared, of the two heads; all processes call it."""
-        group = self._group
         model.eval()
-        sums = torch.zeros(2, dtype=torch.float64, device=group.device)
-        num = 0
         with torch.no_grad():
-            for micro in self._own(model):
-                batch, target_BL = micro.batch.to(group.device), micro.target_BL.to(group.device)
-                if model.shape.standard_scale_outputs:
-                    target_BL = scale_targets(target_BL, self._num_bins)
-                with precision_context(self._precision, group.device):
-                    output = model(batch, decode=True)
-                errors = squared_errors(output, target_BL, _mask(batch.is_masked_BL))
-                sums += torch.stack([errors.expression, errors.product])
-                num += micro.num_masked
-        expression, product, total = group.sums(*sums.tolist(), num)
-        scale = squared_unit(self._num_bins) if model.shape.standard_scale_outputs else 1.0
-        return {
-            "held_out_expression_mse": expression * scale / max(total, 1), "held_out_product_mse": product * scale / max(total, 1)
-        }  # fmt: skip
+            sums = sum((self._errors(model, micro) for micro in self._own(model)), torch.zeros(2, dtype=torch.float64, device=self._group.device))
+        expression, product = self._group.sums(*sums.tolist())
+        total = max(int(self._masked_M.sum()), 1)
+        return {"held_out_expression_mse": expression / total, "held_out_product_mse": product / total}
+
+    def by_well(self, model: Tx1) -> np.ndarray:
+        """Sum the squared errors of the head of expression over each well, bins squared [W]; this process computes all of them."""
+        model.eval()
+        with torch.no_grad():
+            return self.sums_by_well(np.array([float(self._errors(model, micro)[0]) for micro in self.micros]))
+
+    def sums_by_well(self, sum_M: np.ndarray) -> np.ndarray:
+        """Add sums over the micro-batches [M] up by well [W]."""
+        return np.bincount(self._well_M, weights=sum_M, minlength=self.num_wells)
+
+    def entries_by_well(self, error_E: np.ndarray) -> np.ndarray:
+        """Add errors of the masked entries [E], in the order of the micro-batches, up by well [W]."""
+        return np.bincount(np.repeat(self._well_M, self._masked_M), weights=error_E, minlength=self.num_wells)
+
+    @property
+    def masked_W(self) -> np.ndarray:
+        """Masked entries of each well."""
+        return self.sums_by_well(self._masked_M.astype(np.float64))
+
+    def _errors(self, model: Tx1, micro: Micro) -> torch.Tensor:
+        """Sum the squared errors of the two heads, in bins squared, float64 [2]."""
+        batch, target_BL = micro.batch.to(self._group.device), micro.target_BL.to(self._group.device)
+        is_scaled = model.shape.standard_scale_outputs
+        with precision_context(self._precision, self._group.device):
+            output = model(batch, decode=True)
+        errors = squared_errors(output, scale_targets(target_BL, self._num_bins) if is_scaled else target_BL, _mask(batch.is_masked_BL))
+        return torch.stack([errors.expression, errors.product]).double() * (squared_unit(self._num_bins) if is_scaled else 1.0)
 
     def _own(self, model: Tx1) -> list[Micro]:
         """Micro-batches of this process; all have as many, since where they share the parameters each pass gathers them."""
@@ -110,35 +141,53 @@ def whole_bins(cells: Cells, collation: Collation, num_tokens: int) -> sp.csr_ma
 
 
 def baseline_errors(
-    validation: Validation, training: Cells, collation: Collation, *, num_dimensions: int, num_tokens: int, seed: int, device: torch.device
-) -> dict[str, float]:
-    """Errors of predicting each gene's mean bin, and of a low-rank model of as many dimensions, at the same masked entries (bins squared).
+    validation: Validation, model: Tx1, training: Cells, collation: Collation, *, num_tokens: int, seed: int, device: torch.device
+) -> dict[str, Any]:
+    """Errors of predicting each gene's mean bin, and of a low-rank model of as many dimensions, at the masked entries that the model is judged on.
 
     Parameters
     ----------
     validation
         Held-out cells.
+    model
+        The trained model.
     training
         Training cells to fit the baselines to, not masked.
     collation
         As in training.
-    num_dimensions
-        Dimensions of the low-rank model: the width of the TX1 model (it may get fewer: `low_rank_dimensions`).
     num_tokens
         Size of the vocabulary.
     seed
-        Of the low-rank model's first loadings.
+        Of the low-rank model's first loadings, and of the intervals.
     device
         Where to compute.
+
+    Returns
+    -------
+    dict
+        `gene_mean_mse`, `low_rank_mse` (bins squared), `low_rank_dimensions` (the width of the model, or fewer), `num_held_out_wells`; and
+        `over_gene_mean`, `over_low_rank`: error of the model's head of expression less that of the baseline (`difference`), with a 95 % interval
+        (`low`, `high`) from draws of whole wells. Empty where nothing is masked.
     """
     held = bins_of(validation.micros, num_tokens, num_special=_num_special(collation))
     seen = whole_bins(training, collation, num_tokens)
     if not held.masked.nnz or not seen.nnz:
         return {}
     target = held.masked.data.astype(np.float64)
-    low_rank = fit_low_rank(seen, num_dimensions, seed=seed, device=device)
-    return {
-        "gene_mean_mse": float(np.square(mean_bins(seen)[held.masked.indices] - target).mean()),
-        "low_rank_mse": float(np.square(low_rank.predict(held) - target).mean()),
-        "low_rank_dimensions": low_rank.loading_VD.shape[1],
-    }
+    low_rank = fit_low_rank(seen, model.shape.d_model, seed=seed, device=device)
+    told = {"gene_mean": mean_bins(seen)[held.masked.indices], "low_rank": low_rank.predict(held)}
+    sum_W, num_W = validation.by_well(model), validation.masked_W
+    found: dict[str, Any] = {"low_rank_dimensions": low_rank.loading_VD.shape[1], "num_held_out_wells": validation.num_wells}
+    for name, value_E in told.items():
+        other_W = validation.entries_by_well(np.square(value_E - target))
+        found[f"{name}_mse"] = float(other_W.sum() / num_W.sum())
+        found[f"over_{name}"] = _difference(sum_W - other_W, num_W, seed=seed)
+    return found
+
+
+def _difference(sum_W: np.ndarray, num_W: np.ndarray, *, seed: int) -> dict[str, float]:
+    """Mean over entries of what is summed by wells, with a 95 % interval from draws of as many wells with replacement."""
+    random = generator_for("wells", seed, len(sum_W))
+    count_RW = random.multinomial(len(sum_W), np.full(len(sum_W), 1 / len(sum_W)), size=DRAWS)
+    low, high = np.percentile((count_RW @ sum_W) / (count_RW @ num_W), (2.5, 97.5))
+    return {"difference": float(sum_W.sum() / num_W.sum()), "low": float(low), "high": float(high)}

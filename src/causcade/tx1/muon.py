@@ -1,0 +1,93 @@
+"""Muon: momentum whose matrices are made orthogonal, for the inner matrices of a small new model.
+
+A step of Adam lets the few strongest directions of a matrix's gradient grow; here all directions of the momentum step alike, which teaches a model
+that sees its data once or twice about twice as much per step (docs/tx1.md). Tables, vectors and the first and last layers stay with Adam.
+
+Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon); the scale of a step is
+that of J. Liu et al., 2025 (doi:10.48550/arXiv.2502.16982), under which rates of Adam's size fit.
+
+Axes: M rows, N columns of a matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Muon", "inner_matrices", "orthogonal"]
+
+MOMENTUM = 0.95
+ROUNDS = 5
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of a polynomial that brings singular values between 0 and 1 to about 1
+SCALE = 0.2  # root mean square of an element of Adam's steps
+TINY = 1e-12
+
+
+def inner_matrices(model: nn.Module) -> list[Tensor]:
+    """Return the matrices of linear maps between vectors of the model, in the order of the model: no table, and none with one row or column."""
+    return [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and min(module.weight.shape) > 1 and module.weight.requires_grad
+    ]  # fmt: skip
+
+
+def orthogonal(matrix_MN: Tensor) -> Tensor:
+    """Bring all singular values of a matrix to about 1 (0.7 to 1.2), by Newton-Schulz rounds; a zero matrix stays zero."""
+    is_tall = matrix_MN.shape[0] > matrix_MN.shape[1]
+    x: Tensor = matrix_MN.T if is_tall else matrix_MN
+    x = x / (torch.linalg.matrix_norm(x) + TINY)
+    a, b, c = COEFFICIENTS
+    for _ in range(ROUNDS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if is_tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum and decoupled weight decay.
+
+    A fused map of queries, keys and values (three times as many rows as columns) is three matrices.
+
+    Parameters
+    ----------
+    parameters
+        Matrices, such as :func:`inner_matrices` returns; not sharded.
+    learning_rate
+        Rate at its highest; `weight_decay` is meant at this rate.
+    weight_decay
+        Share of a parameter that a step takes away; not multiplied by the learning rate.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], *, learning_rate: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": learning_rate})
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+
+    def set_rate(self, factor: float) -> None:
+        """Take `factor` times the highest learning rate from now on."""
+        for group in self.param_groups:
+            group["lr"] = self.learning_rate * factor
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step with every matrix that has a gradient."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            keep = 1.0 - group["lr"] / self.learning_rate * self.weight_decay
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+                ahead_MN = parameter.grad.lerp(state["momentum"], MOMENTUM)
+                num_rows, num_columns = parameter.shape
+                parts = ahead_MN.split(num_columns) if num_rows == 3 * num_columns else (ahead_MN,)
+                step_MN = torch.cat([orthogonal(part) * (SCALE * math.sqrt(max(part.shape))) for part in parts])
+                parameter.mul_(keep).add_(step_MN, alpha=-group["lr"])
+        return loss
