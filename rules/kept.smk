@@ -20,6 +20,7 @@ KEPT = [
     *per_plate(rules.embedding.output.embedding),
     rules.embedding_map.output.map,
     *per_plate(rules.basal_baseline.output.baseline),
+    rules.basal_comparison.output.comparison,
     *per_plate(rules.conditions.output.conditions),
     *expand(rules.causal.output.model, fit=FITS),
     rules.latent_cells.output.partial,
@@ -50,7 +51,7 @@ if CONFIG.embedding.trains:
     KEPT += [rules.pretraining.output.weights]
 if WITH_GENES:
     KEPT += [rules.embedding_genes.output.genes]
-if CONFIG.basal.baseline == "matched_control":
+if HAS_DECODER:
     KEPT += [rules.basal.output.model]
 
 # What collects for a pinned stage, while the stage is being renewed.
@@ -60,5 +61,5 @@ if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
     KEPT += [AXES_ROLL]
 if CONFIG.embedding.trains and not stands("pretraining"):
     KEPT += [STORES_ROLL]
-if CONFIG.basal.baseline == "matched_control" and not stands("basal"):
+if HAS_DECODER and not stands("basal"):
     KEPT += [CONTROLS_ROLL]

@@ -43,11 +43,8 @@ rule report:
             [rules.pretraining.output.summary] if CONFIG.embedding.trains else []
         ),
         map=rules.embedding_map.output.map,
-        basal=(
-            [rules.basal.output.metrics]
-            if CONFIG.basal.baseline == "matched_control"
-            else []
-        ),
+        basal=[rules.basal.output.metrics] if HAS_DECODER else [],
+        baselines=rules.basal_comparison.output.comparison,
         causal=expand(rules.causal.output.metrics, fit=FITS),
         network=rules.network.output.edges,
         evaluation=rules.evaluation.output.summary,

@@ -203,6 +203,11 @@ CASES = {
         "resources.string_info: expected a resource beside `resources.string` (it translates the protein ids), found null; "
         "set it, or write `string: null`.",
     ),
+    "own cells without their embeddings": (
+        {"basal": {"baseline": "own_cell"}},
+        "embedding.cells: expected all beside `basal.baseline: own_cell`, found controls; write `embedding: {cells: all}`, or "
+        "`basal: {baseline: matched_control}`.",
+    ),
     "no control": (
         {"run": "r", "plates": "p.tsv", "perturbation": {"control": []}},
         "perturbation.control: expected at least one label of control cells, found none; write `control: [LABEL]`, or set `control_where`.",

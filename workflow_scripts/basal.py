@@ -1,30 +1,25 @@
-"""Fit the basal decoder. The method is in causcade.basal."""
+"""Fit the basal decoder, in one process or by torchrun. The method is in causcade.basal."""
 
-from pathlib import Path
-
-import pandas as pd
-
-from causcade import basal, devices, files, runtime
-from causcade.cells import CellStore
-from causcade.config import BasalConfig
+from causcade import basal_job, runtime
 
 
-def main(job) -> None:
-    with runtime.job_log(job.log[0], threads=job.threads):
-        settings = job.params.settings
-        devices.check_gpus(job.resources.gpu, settings["backend"])
-        decoder = BasalConfig(**settings["basal"])
-        roll = files.read_json(job.input.roll)
-        plates = [(CellStore(row["cells"]), files.read_anndata(row["embedding"])) for _, row in sorted(roll.items())]
-        gene_ids = pd.Index(files.read_parquet(job.input.panel)["gene_id"])
-        cells = basal.collect_controls(
-            plates, gene_ids, max_cells=decoder.max_cells, seed=settings["seed"], block_cells=settings["input.block_cells"]
-        )
-        fit = basal.fit_basal(cells, decoder, seed=settings["seed"], backend=settings["backend"])
-        basal.write_basal(Path(job.output.model).parent, fit, gene_ids.tolist())
-        files.write_json(job.output.summary, fit.summary | {"plates": sorted(roll)})
-        files.write_json(job.output.pin, {"fingerprint": job.params.fingerprint})
+def main() -> None:
+    job = basal_job.read_arguments()
+    from causcade import devices, files, ranks
+    from causcade.backend import torch_device
+    from causcade.basal import stage
+
+    with runtime.job_log(job.log, threads=job.threads):
+        devices.check_gpus(job.gpus, job.settings["backend"], processes=job.processes)
+        with ranks.join_ranks(torch_device(job.settings["backend"]), "basal.processes") as (joined, device):
+            plates, panel = files.read_json(job.roll), files.read_parquet(job.panel)
+            of_run = {"device": device, "ranks": joined, "block_cells": job.block_cells, "fingerprint": job.fingerprint}
+            fit, cells = stage.fit_plates(plates, panel, job.settings, job.checkpoints, **of_run)
+            if joined.is_first:
+                stage.write_fit(job.model.parent, fit, cells, panel, sorted(plates), device=device)
+                files.write_json(job.pin, {"fingerprint": job.fingerprint})
+                stage.remove(job.checkpoints)
 
 
 if __name__ == "__main__":
-    main(snakemake)
+    main()

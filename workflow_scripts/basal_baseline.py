@@ -1,16 +1,18 @@
-"""Baseline of each line of one plate. The method is in causcade.basal."""
+"""Baselines of one plate. The method is in causcade.basal.baselines."""
 
-from causcade import basal, files, runtime
+from causcade import files, runtime
+from causcade.basal.baselines import measure_baselines
+from causcade.basal.cells import Embedding
+from causcade.basal.decoder import read_decoder
 from causcade.cells import CellStore
 
 
 def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
-        decoder = basal.read_decoder(job.input.model[0])[0] if job.input.model else None
-        cells = files.read_anndata(job.input.embedding)
-        block = job.params.settings["input.block_cells"]
+        decoder = read_decoder(job.input.model[0])[0] if job.input.model else None
+        how = {"baseline": job.params.baseline, "block_cells": job.params.settings["input.block_cells"]}
         with CellStore(job.input.cells) as store:
-            table = basal.baseline(store, cells, decoder, files.read_parquet(job.input.panel), block_cells=block)
+            table = measure_baselines(store, Embedding(job.input.embedding), decoder, files.read_parquet(job.input.panel), **how)
         files.write_anndata(job.output.baseline, table)
 
 

@@ -155,16 +155,24 @@ class MaskConfig(Section):
 class BasalConfig(Section):
     """The basal decoder and the baseline of treated cells."""
 
-    baseline: Literal["matched_control", "control_mean"] = Field(
+    baseline: Literal["matched_control", "own_cell", "control_mean"] = Field(
         default="matched_control",
-        description="matched_control (mean basal prediction of the controls of line and plate) or control_mean (their plain mean, no model).",
+        description="matched_control (mean basal prediction of the controls of line and plate), own_cell (that of the treated cells themselves: it "
+        "explains a part of the response away, and needs `embedding.cells: all`) or control_mean (plain mean of the controls, no model).",
     )
     hidden: Positive = Field(default=128, description="Width of the decoder's hidden layer.")
     max_epochs: Positive = Field(default=40, description="Most passes over the control cells.")
     patience: Positive = Field(default=4, description="Passes without improvement on held-out wells before stopping.")
     batch_cells: Positive = Field(default=256, description="Cells per step.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Step size of Adam.")
-    max_cells: Positive = Field(default=200_000, description="Most control cells used; a seeded sample beyond.")
+    max_cells: Positive = Field(
+        default=5_000_000, description="Most control cells used, a seeded sample beyond; they are copied to files, 15 KB each at atlas shape."
+    )
+    processes: Positive = Field(default=1, description="Processes that share the fit through torchrun, one GPU each where there are GPUs.")
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the keys that decide the decoder, without what it is used for and how fast it is fitted."""
+        return self.model_dump(mode="json", exclude={"baseline", "processes"})
 
 
 class ConditionsConfig(Section):
@@ -297,7 +305,7 @@ class Config(Section):
 
     def deciding(self) -> dict[str, dict[str, Any]]:
         """Sections that have keys for speed alone, by name, without those keys: what decides a result."""
-        return {"embedding": self.embedding.deciding(), "pretraining": self.pretraining.deciding()}
+        return {"embedding": self.embedding.deciding(), "pretraining": self.pretraining.deciding(), "basal": self.basal.deciding()}
 
     @model_validator(mode="after")
     def _agree(self, info: ValidationInfo) -> Config:
@@ -315,6 +323,12 @@ def _disagreements(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield (
             ("run", "plates"),
             f"run: expected a name of your own, found `run: {SIMULATED_RUN}` beside `plates: {config.plates}`; write for example `run: my_screen`",
+        )
+    if config.basal.baseline == "own_cell" and config.embedding.cells != "all":
+        yield (
+            ("basal.baseline", "embedding.cells"),
+            f"embedding.cells: expected all beside `basal.baseline: own_cell`, found {config.embedding.cells}; write `embedding: {{cells: all}}`, or "
+            "`basal: {baseline: matched_control}`",
         )
     wanted, kept = config.mask.partners, config.coexpression.partners
     if wanted > kept:

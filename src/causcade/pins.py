@@ -47,9 +47,7 @@ PINNED_STAGES: dict[str, PinnedStage] = {
     ),
     "pretraining": PinnedStage(("pretraining", "seed", "backend"), ("pretraining",), ("pretraining_roll",)),
     "embedding_basis": PinnedStage(("embedding",), ("embedding.pca",), ("embedding_roll",), ("panel",)),
-    "basal": PinnedStage(
-        ("embedding", "basal", "seed", "backend", "input.block_cells"), ("basal",), ("basal_roll",), ("panel", "pretraining", "embedding_basis")
-    ),
+    "basal": PinnedStage(("embedding", "basal", "seed", "backend"), ("basal.stage",), ("basal_roll",), ("panel", "pretraining", "embedding_basis")),
 }
 
 

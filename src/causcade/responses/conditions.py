@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causcade.errors import InputError
+from causcade.responses.baselines import lines_of, own_of, own_rows
 from causcade.responses.targets import list_targets
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def build_responses(conditions: Sequence[AnnData], baselines: Sequence[AnnData],
     conditions
         One per plate: obs perturbation, kind, dose, cell_line, plate, n_cells, is_control; layers mean and var [C, G]; var column gene.
     baselines
-        obs cell_line, plate, n_cells; X baseline [L, G]; layers["var"] the variance of that mean (0 for one cell; it is shrunk here).
+        obs cell_line, plate, n_cells; X baseline [L, G]; layers["var"] the variance of that mean (0 for one cell; it is shrunk here). Where they have
+        rows of conditions too (`own_cell`), those are subtracted, plate by plate in the order of `conditions`.
     targets
         Columns perturbation, target, sign; see :func:`causcade.responses.list_targets`.
     recentre
@@ -107,8 +109,9 @@ def build_responses(conditions: Sequence[AnnData], baselines: Sequence[AnnData],
     if not conditions:
         raise no_conditions()
     genes = gene_axis([store.var for store in (*conditions, *baselines)])
-    shift = Baselines(baselines, len(genes))
-    blocks = [subtract_baselines(plate, shift) for plate in conditions]
+    shift = Baselines([lines_of(store) for store in baselines], len(genes))
+    own = {str(rows.obs["plate"].iloc[0]): rows for store in baselines if (rows := own_of(store)) is not None}
+    blocks = [subtract_baselines(plate, shift, own.get(str(plate.obs["plate"].iloc[0])) if plate.n_obs else None) for plate in conditions]
     obs = pd.concat([block[0] for block in blocks], ignore_index=True)
     if obs.empty:
         raise no_controls()
@@ -204,8 +207,12 @@ class Baselines:
         return self.mean_LG[rows].mean(axis=0), self.var_LG[rows].mean(axis=0) / num + self.between_G * (1 + 1 / num)
 
 
-def subtract_baselines(plate: AnnData, shift: Baselines) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
-    """Treated conditions of one plate: obs, response, variance of cells (NaN for one cell), variance of the baseline; the last three [C, G]."""
+def subtract_baselines(plate: AnnData, shift: Baselines, own: AnnData | None = None) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
+    """Treated conditions of one plate: obs, response, variance of cells (NaN for one cell), variance of the baseline; the last three [C, G].
+
+    `own` are baselines of these conditions (`own_cell`), which then take the place of that of the line: the variance of cells is that of their
+    responses, and no error of controls enters. Lines without controls, of which the decoder knows nothing, are left out all the same.
+    """
     treated = ~plate.obs["is_control"].to_numpy(bool)
     obs = plate.obs.loc[treated, OBS_COLUMNS].reset_index(drop=True)
     for column in ("perturbation", "kind", "cell_line", "plate"):
@@ -225,6 +232,10 @@ def subtract_baselines(plate: AnnData, shift: Baselines) -> tuple[pd.DataFrame, 
             logger.warning("plate %s: no control cells of cell line %s; baseline taken from its %d other plate(s)", name, line, others)
         delta_CG[rows] = mean_CG[rows] - found[0]
         base_CG[rows] = found[1]
+    if own is not None:
+        place_C = own_rows(own, obs, str(obs["plate"].iloc[0]) if len(obs) else "")
+        delta_CG, base_CG = mean_CG - np.asarray(own.X)[place_C], np.zeros_like(base_CG)
+        var_CG = np.asarray(own.layers["var"])[place_C] * obs["n_cells"].to_numpy(np.float32)[:, None]
     return obs.loc[keep].reset_index(drop=True), delta_CG[keep], var_CG[keep], base_CG[keep]
 
 

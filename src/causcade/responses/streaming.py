@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causcade.files import read_anndata
+from causcade.responses.baselines import has_own, read_lines, read_own
 from causcade.responses.conditions import (
     Baselines,
     FloatArray,
@@ -67,7 +69,9 @@ class ScreenFiles:
         if not conditions:
             raise no_conditions()
         self.conditions, self.targets, self.unmeasured = sorted(conditions), targets, names_of_unmeasured(targets)
-        stores = [read_anndata(path) for path in sorted(baselines)]
+        stores = [read_lines(path) for path in sorted(baselines)]
+        # Paths of the baselines of conditions, by plate; none where the run takes those of lines.
+        self._own = {Path(path).stem: path for path in baselines} if any(map(has_own, baselines)) else {}
         self.genes = gene_axis([_read(path, "var") for path in self.conditions] + [store.var for store in stores])
         self._shift = Baselines(stores, len(self.genes))
         self._pooled: PooledVariance | None = None
@@ -80,7 +84,7 @@ class ScreenFiles:
         """Responses of one plate. The first call reads all variances beforehand, since those of small conditions are shrunk to their mean."""
         if self._pooled is None:
             self._pooled = self._pool()
-        obs, delta_CG, var_CG, base_CG = subtract_baselines(read_anndata(path), self._shift)
+        obs, delta_CG, var_CG, base_CG = self._subtract(path)
         var_CG = self._pooled.shrink(var_CG, obs["n_cells"].to_numpy(np.float64))
         return PlateResponses(obs=obs, delta_CG=delta_CG, se_CG=finish_errors(delta_CG, var_CG, base_CG, obs, recentre=True))
 
@@ -107,9 +111,18 @@ class ScreenFiles:
         mean_of_line = self._shift.mean_of_line()
         return self._as_effects(others, mean_without(mean_of_line, cell_line)), self._as_effects(held_out, mean_of_line[cell_line])
 
+    def _subtract(self, path: str) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
+        """Treated conditions of one plate, as :func:`subtract_baselines` gives them."""
+        own = read_own(self._own[Path(path).stem]) if self._own else None
+        return subtract_baselines(read_anndata(path), self._shift, own)
+
     def _pool(self) -> PooledVariance:
         pooled = PooledVariance(len(self.genes))
         for path in self.conditions:
+            if self._own:
+                obs, _, var_CG, _ = self._subtract(path)
+                pooled.add(var_CG, obs["n_cells"].to_numpy(np.float64))
+                continue
             obs = _read(path, "obs")
             treated = ~obs["is_control"].to_numpy(bool) & obs["cell_line"].astype(str).isin(list(self._shift.of_line)).to_numpy()
             pooled.add(_read(path, "layers/var")[treated].astype(np.float32), obs["n_cells"].to_numpy(np.float64)[treated])
