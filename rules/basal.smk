@@ -19,6 +19,7 @@ if not stands("basal"):
             f"{LOGS}/basal_roll.log",
         benchmark:
             f"{BENCHMARKS}/basal_roll.tsv"
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         threads: 1

@@ -50,6 +50,7 @@ rule check:
         f"{BENCHMARKS}/check.tsv"
     priority: 100
     retries: 0
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     threads: 1

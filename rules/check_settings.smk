@@ -13,6 +13,7 @@ rule check_settings:
         f"{BENCHMARKS}/check_settings.tsv"
     priority: 100
     retries: 0
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -35,6 +35,7 @@ if SOURCE == "pca" and not stands("embedding_basis"):
             f"{LOGS}/embedding_roll.log",
         benchmark:
             f"{BENCHMARKS}/embedding_roll.tsv"
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         threads: 1

@@ -21,6 +21,7 @@ if not stands("pretraining"):
             f"{LOGS}/pretraining_roll.log",
         benchmark:
             f"{BENCHMARKS}/pretraining_roll.tsv"
+        localrule: True
         conda:
             "../envs/cpu.yaml"
         threads: 1

@@ -15,6 +15,7 @@ rule targets:
     benchmark:
         f"{BENCHMARKS}/targets.tsv"
     priority: 100
+    localrule: True
     conda:
         "../envs/cpu.yaml"
     threads: 1
