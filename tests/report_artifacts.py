@@ -191,7 +191,13 @@ class Maker:
     def training(self) -> None:
         rows = [{"epoch": e, "train_mse": 0.2 + 1 / (e + 1), "held_out_mse": 0.22 + 1 / (e + 1), "constant_mse": 0.6} for e in range(30)]
         files.write_text(self.folder / "basal/metrics.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
-        files.write_json(self.folder / "basal/summary.json", {"r2_median": 0.412, "num_cells": 900})
+        over = {"num_groups": 6, "num_held_out": 180, "num_better": 2}
+        over |= {"cells_r2": 0.034, "plain_mse": 0.0021, "decoder_mse": 0.0025, "noise_mse": 0.0017}
+        files.write_json(self.folder / "basal/summary.json", {"r2_median": 0.412, "num_cells": 900, "over_plain_mean": over})
+        files.write_parquet(self.folder / "basal/comparison.parquet", pd.DataFrame({
+            "baseline": ["control_mean", "matched_control"], "is_chosen": [False, True], "num_conditions": 360, "square": [0.011, 0.0132],
+            "left": [1.0, 1.2], "square_centred": [0.01, 0.01], "left_centred": [1.0, 1.0],
+        }))  # fmt: skip
         for number, fit in enumerate(FITS):
             lines = [
                 {

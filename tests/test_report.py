@@ -393,6 +393,7 @@ OPTIONAL = {
     "embedding/map.parquet": ("embedding", "The map of cells"),
     "mask_summary.json": ("mask", "The summary of the mask"),
     "basal/metrics.jsonl": ("training", "The basal decoder"),
+    "basal/comparison.parquet": ("training", "The comparison of baselines"),
     "causal": ("training", "The record of the causal fits"),
     "evaluation/hubs.parquet": ("network", "The list of hubs"),
     "evaluation/metrics.parquet": ("evaluation", "The evaluation against references"),
@@ -414,6 +415,39 @@ def test_absent_artifact_is_said_in_words(copy: Path, name: str) -> None:
     assert f"{words} is not part of this run." in page.text(section)
     assert name in page.text("artifacts") or name == "causal"
     assert page.data["genes"]
+
+
+def test_a_decoder_that_adds_nothing_is_said_to(copy: Path) -> None:
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("training")
+    assert "for the network of this run the decoder makes no difference" in words
+    assert "the embedding adds nothing: the mean prediction is not nearer" in words
+    assert "(mean squared distance 0.00250 against 0.00210, of which 0.00170 is sampling of the held-out cells; nearer in 2 of 6)" in words
+    assert "baseline: control_mean} would do here" in words
+    summary = json.loads((copy / "basal/summary.json").read_text())
+    summary["over_plain_mean"]["decoder_mse"] = 0.0018
+    (copy / "basal/summary.json").write_text(json.dumps(summary))
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("training")
+    assert "the mean prediction is nearer to the mean of the held-out wells" in words
+    assert "would do here" not in words
+    summary["over_plain_mean"] = None
+    (copy / "basal/summary.json").write_text(json.dumps(summary))
+    assert "nothing is known of what the decoder adds" in Page(build_report(copy, ReportConfig(), run="demo")).text("training")
+
+
+def test_what_own_cells_explain_away_is_said(copy: Path) -> None:
+    table = pd.read_parquet(copy / "basal/comparison.parquet").assign(is_chosen=False)
+    own = {
+        "baseline": "own_cell",
+        "is_chosen": True,
+        "num_conditions": 360,
+        "square": 0.005,
+        "left": 0.45,
+        "square_centred": 0.004,
+        "left_centred": 0.4,
+    }
+    pd.concat([table, pd.DataFrame([own])], ignore_index=True).to_parquet(copy / "basal/comparison.parquet")
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("training")
+    assert "60 % of the squared response is explained away before the causal module sees it" in words.replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize("name", ["hops", "paths", "similarity", "gene_sets", "direct", "novel_edges"])

@@ -26,8 +26,9 @@ import pandas as pd
 
 from causcade.causal import CausalFit, read_fit
 from causcade.errors import InputError
-from causcade.files import read_anndata, write_parquet, write_text
+from causcade.files import write_parquet, write_text
 from causcade.plates import list_plates
+from causcade.responses.baselines import read_lines
 from causcade.responses.effects import gain_at
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def read_run(config: Config, fit: str = "main") -> tuple[CausalFit, Controls | N
         raise InputError(f"{run}/causal: expected a fit, found {found}. " + (f"There are {', '.join(there)}." if there else "Run `snakemake` first."))
     model = read_fit(folder)
     paths = [run / "basal" / "baseline" / f"{plate.name}.zarr" for plate in list_plates(config)]
-    stores = [read_anndata(path) for path in paths if path.exists()]
+    stores = [read_lines(str(path)) for path in paths if path.exists()]
     return model, _controls(stores, model.genes, run) if stores else None
 
 

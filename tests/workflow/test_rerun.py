@@ -21,6 +21,7 @@ ONE_PLATE = {
         ["check_plate", "check", "check_settings", "targets", "quality", "quality_summary", "coexpression_moments", "coexpression", "mask"], 1
     ),
     **dict.fromkeys(["embedding", "embedding_map", "basal_baseline", "conditions", "network", "evaluation", "cascades", "manifest", "report"], 1),
+    "basal_comparison": 1,
     "evidence_controls": 1,
     **AFTER_MASK,
 }
@@ -164,6 +165,7 @@ def test_a_setting_of_the_model_trains_it_anew_and_embeds_with_it(finished, chan
 def test_settings_for_speed_alone_compute_nothing_again(finished, changing):
     path = changing("screen.yaml")
     text = path.read_text().replace("embedding: {source: tx1", "embedding: {source: tx1, batch_tokens: 500, shard_cells: 50, workers: 2")
+    text = text.replace("basal: {hidden: 8", "basal: {processes: 2, hidden: 8")
     path.write_text(text.replace("pretraining: {d_model: 16", "pretraining: {processes: 2, checkpoint_every: 3, d_model: 16"))
     assert finished.jobs() == {"manifest": 1, "report": 1}
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from causcade.report import charts
+from causcade.report.baselines import baselines
 from causcade.report.data import Artifacts
 
 __all__ = ["FIT_WORDS", "training"]
@@ -100,4 +101,4 @@ def training(artifacts: Artifacts, figures: dict[str, Any], config: dict[str, An
             figures["causal-radius"] = charts.lines(
                 "Causal module: spectral radius of W", x="optimiser step", y="spectral radius", series=radii, marks=marks
             )
-    return {"basal": _basal(artifacts, figures), "fits": rows, "has_radius": "causal-radius" in figures}
+    return {"basal": _basal(artifacts, figures), "baselines": baselines(artifacts), "fits": rows, "has_radius": "causal-radius" in figures}
