@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow.conftest import REPOSITORY
 
 from causcade.config import Config
 from causcade.plates import read_plate_table
 from causcade.resource_catalogue import CATALOGUE
+from workflow.conftest import REPOSITORY
 
 pytestmark = pytest.mark.workflow
 
