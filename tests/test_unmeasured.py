@@ -104,7 +104,7 @@ def test_edges_of_an_unmeasured_source_are_found(hidden, tmp_path):
     assert not found["source_measured"].any()
     assert (found["acts_on"] == "activity").all()
     assert found.loc[is_true, "probability"].median() > 0.9
-    assert found.loc[~is_true, "probability"].median() < 0.1
+    assert found.loc[~is_true, "probability"].median() < 0.3
     # Nothing regulates a gene that nobody reads.
     assert not fit.posterior.inclusion_GJ[-1].any()
     assert np.isfinite(fit.edges["score"]).all()

@@ -1,6 +1,6 @@
 """Command line `causcade`: what is not the workflow.
 
-validate, plates, simulate, score, predict, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
+validate, plates, simulate, score, predict, infer, doctor, config. Expected errors are one message and exit status 2; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
@@ -161,6 +161,27 @@ def _predict(arguments: argparse.Namespace) -> None:
         _say(f"\nwrote {arguments.output}: {len(found.table):,} genes")
 
 
+def _infer(arguments: argparse.Namespace) -> None:
+    """Infer a network from a table of conditions x genes, without cells."""
+    from causcade import condition_table, files, infer
+    from causcade.responses import aggregate
+    from causcade.targets import build_targets, read_target_table
+
+    settings = _load(arguments.config, check_files=False)
+    table = condition_table.read_condition_table(arguments.table, errors=arguments.errors)
+    labels = condition_table.labels_of_table(table, kind=arguments.kind, control=arguments.control)
+    override = None if arguments.targets is None else read_target_table(arguments.targets)
+    targets = build_targets(labels, condition_table.NO_DRUGS, override, separator=settings.perturbation.separator)
+    responses = condition_table.responses_of_table(
+        table, targets, values=arguments.values, kind=arguments.kind, control=arguments.control, pseudocount=arguments.pseudocount
+    )
+    priors = None if arguments.priors is None else files.read_parquet(arguments.priors)
+    found = infer.infer_network(aggregate(responses), targets, settings, priors=priors)
+    infer.write_inferred(found, arguments.output, settings)
+    _say(infer.format_inferred(found))
+    _say(f"\nwrote {arguments.output}: edges.parquet, edges.tsv, network.graphml, regulons.gmt, summary.json and the tables that they rest on")
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
@@ -220,6 +241,19 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--best", type=int, default=20, help="genes to print, largest change first; default: 20")
     predict.add_argument("--output", type=Path, help="file for all genes: .parquet, .tsv or .csv")
     predict.set_defaults(run=_predict)
+
+    infer = commands.add_parser("infer", help="network from a table of conditions x genes, without cells (pseudobulk, L1000, bulk knockouts)")
+    infer.add_argument("table", type=Path, help="h5ad, parquet, tsv or csv: perturbation (and kind, dose, cell_line, plate); other columns are genes")
+    infer.add_argument("--values", required=True, choices=["log", "expression", "counts", "change"], help="what a value is; change: against controls")
+    infer.add_argument("--kind", default="", help="drug, knockout, crispri or crispra, where the table has no column kind")
+    infer.add_argument("--control", default="control", help="label of controls; without any, the median over conditions stands in. Default: control")
+    infer.add_argument("--pseudocount", type=float, default=0.0, help="added to `expression` before the logarithm")
+    infer.add_argument("--errors", type=Path, help="table of standard errors, same rows and genes; else they are estimated")
+    infer.add_argument("--targets", type=Path, help="table perturbation, target, sign; drugs need it")
+    infer.add_argument("--priors", type=Path, help="curated edges that become candidates too, such as resources/prior_edges.parquet of a run")
+    infer.add_argument("--config", type=Path, help="sections mask, latent, causal (nulls, bootstraps, folds) and network count; " + config_help)
+    infer.add_argument("--output", type=Path, required=True, help="folder for the network")
+    infer.set_defaults(run=_infer)
 
     doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
     doctor.add_argument("config", type=Path, nargs="?", help=config_help)

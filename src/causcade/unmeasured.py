@@ -57,7 +57,8 @@ def unmeasured_edges(targets: pd.DataFrame, panel: pd.DataFrame, prior_edges: pd
             edges = every.merge(curated, on=["regulator", "target"], how="left")
     edges = edges.assign(
         coexpression=0.0, rank=pd.array([pd.NA] * len(edges), dtype="Int32"), sources=edges["sources"].fillna("").astype(object),
-        prior_confidence=edges["prior_confidence"].fillna(0.0).astype(float), prior_sign=edges["prior_sign"].fillna(0).astype("int8"),
+        prior_confidence=pd.to_numeric(edges["prior_confidence"]).fillna(0.0).astype(float),
+        prior_sign=pd.to_numeric(edges["prior_sign"]).fillna(0).astype("int8"),
     )  # fmt: skip
     place = edges["target"].map(pd.Series(np.arange(len(genes)), index=genes))
     order = np.lexsort((place, edges["regulator"].astype(str)))

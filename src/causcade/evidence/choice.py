@@ -3,6 +3,7 @@
 1. Held-out perturbations (:mod:`causcade.evidence.held_out`), those of folds and those that bootstraps did not draw: mean Pearson correlation of each
    column over perturbations and sizes of network.
 2. Columns whose mean is within one standard error of the best, by differences on the same perturbations and fits, count as equal.
+   Where the mean of the best is within two standard errors of 0, no column predicts anything, and all count as equal.
 3. Of these, those count whose best edges are at least half as stable as those of the most stable: share of the best edges that are among the best of
    a bootstrap with the same sign, mean over bootstraps and sizes. Stability is asked for and not maximised: a simple statistic changes little with
    the perturbations whether it is right or wrong.
@@ -84,11 +85,14 @@ def choose_score(asked: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], 
     predicted = _predicted(held_out)
     means = {name: float(predicted[name].mean()) for name in present if name in predicted}
     best = max((name for name in eligible if name in means), key=lambda name: means[name], default=None)
+    # Where each source is hit by one perturbation, those that are held out hit sources of which the others say nothing.
+    is_blind = best is not None and not _predicts(predicted[best])
+    best = None if is_blind else best
     found: dict[str, dict[str, Any]] = {}
     for name in present:
         row = {"is_eligible": name in eligible, "why_not": "" if name in eligible else _why_not(main, name)}
         found[name] = row | _against(predicted, name, best) | {"stability": _stability(name, main, boots, num_genes)}
-    score, reason = (asked, "the configuration asks for it") if asked != "auto" else _decide(eligible, found, best)
+    score, reason = (asked, "the configuration asks for it") if asked != "auto" else _decide(eligible, found, best, is_blind=is_blind)
     return {"asked": asked, "score": score, "reason": f"{score}: {reason}.", "columns": found}
 
 
@@ -128,14 +132,22 @@ def _stability(name: str, main: pd.DataFrame, boots: Sequence[pd.DataFrame], num
     return float(np.mean([overlap_of_best(own_C, value_C, num) for value_C in values for num in sizes]))
 
 
-def _decide(eligible: Sequence[str], found: Mapping[str, Mapping[str, Any]], best: str | None) -> tuple[str, str]:
+def _predicts(pearson: pd.Series) -> bool:
+    """Whether the mean over perturbations is more than two of its standard errors above 0; also with one perturbation, whose error is not known."""
+    mean_H = pearson.dropna().groupby("perturbation").mean().to_numpy(np.float64)
+    return len(mean_H) < 2 or bool(mean_H.mean() > 2 * mean_H.std(ddof=1) / np.sqrt(len(mean_H)))
+
+
+def _decide(eligible: Sequence[str], found: Mapping[str, Mapping[str, Any]], best: str | None, *, is_blind: bool) -> tuple[str, str]:
     if not eligible:
-        return "weight_no_prior", "no column says anything of any edge"
+        return "weight_no_prior" if "weight_no_prior" in found else next(iter(found)), "no column says anything of any edge"
     tied = [name for name in eligible if best is None or _is_tied(found[name], best == name)]
     known = {name: found[name]["stability"] for name in tied if found[name]["stability"] is not None}
     stable = [name for name in tied if name in known and known[name] >= LEAST_STABILITY * max(known.values())] if known else tied
     score = stable[0]
-    if best is None:
+    if is_blind:
+        words = "no column predicts held-out perturbations"
+    elif best is None:
         words = "no perturbation was held out"
     elif len(tied) == 1:
         words = f"it predicts held-out perturbations best (mean Pearson {found[score]['held_out']:.3f})"

@@ -60,7 +60,7 @@ def aggregate_ranks(columns: Mapping[str, Float64]) -> Float64:
 
 def measure_evidence(
     fit: str,
-    screen: ScreenFiles,
+    screen: ScreenFiles | DrugEffects,
     edges: pd.DataFrame,
     fits: CausalConfig,
     *,
@@ -76,7 +76,7 @@ def measure_evidence(
     fit
         main, edgenull0.., labelnull0.., boot0.. or drugs0.. .
     screen
-        Stores of the run.
+        Stores of the run, or effects of its perturbations.
     edges
         `candidate_edges.parquet`.
     fits
@@ -84,7 +84,8 @@ def measure_evidence(
     seed
         Of permutations, resampling and folds; with it the data are those of the other fits of this name.
     weights
-        W in standard errors [C]: of `main`, weight and weight_no_prior; of a fold, weight; of others, weight_no_prior.
+        W in standard errors [C]: of `main`, weight and weight_no_prior; of a fold, weight; of others, weight_no_prior. Without any there is no
+        `aggregate` either.
     partial
         Partial correlations [C] by column.
     latent
@@ -106,7 +107,7 @@ def measure_evidence(
     """
     training, held_out = responses_for_fit(fit, screen, fits, seed=seed)
     if fit.startswith("boot"):
-        held_out = _not_drawn(training, screen.effects())
+        held_out = _not_drawn(training, screen if isinstance(screen, DrugEffects) else screen.effects())
     # Drawn and permuted with them, as for the latent estimator; no other column knows targets that are not measured.
     training, held_out = training.measured(), None if held_out is None else held_out.measured()
     target_C, source_C = gene_positions(edges, training.genes)
@@ -121,7 +122,8 @@ def measure_evidence(
     found |= {name: _permuted(fit, value_C, seed) for name, value_C in partial.items()}
     if latent is not None:
         found["latent"] = latent["score"].to_numpy(np.float64) * latent["sign"].to_numpy(np.float64)
-    found["aggregate"] = aggregate_ranks({name: found["weight" if name not in found else name] for name in AGGREGATED})
+    if weights:
+        found["aggregate"] = aggregate_ranks({name: found["weight" if name not in found else name] for name in AGGREGATED})
     ordered = {name: found[name] for name in COLUMNS if name in found}
     table = edges[["regulator", "target"]].astype(str).assign(**{name: value_C.astype(np.float32) for name, value_C in ordered.items()})
     if latent is not None:
