@@ -57,6 +57,9 @@ def test_a_model_is_written_in_the_published_layout_and_judged(stores, tmp_path)
     judged = {(record["embedding"], record["label"]): record for record in summary["separability"]}
     assert set(judged) == {(embedding, label) for embedding in ("tx1", "pca") for label in ("cell_line", "treated")}
     assert judged["pca", "cell_line"]["accuracy"] > 0.9
+    assert judged["tx1", "treated"]["num_wells"] == summary["num_held_out_wells"]  # there are no doses: all wells are judged
+    for name in ("gene_mean", "low_rank"):
+        assert summary[f"over_{name}"]["difference"] == pytest.approx(summary["held_out_expression_mse"] - summary[f"{name}_mse"], rel=1e-3)
 
 
 def test_equal_seeds_give_equal_weights_whatever_the_order_of_the_plates(stores, tmp_path):

@@ -2,13 +2,21 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from causcade.tx1.separability import balanced_votes, expression_pca, linear_probe, separability
+from causcade.tx1.separability import Labelled, expression_pca, linear_probe, separability
+from causcade.tx1.separability import balanced_votes as votes_of
 
 
 def make_clouds(num=60, distance=8.0, seed=0, shares=(0.5, 0.5)):
     rng = np.random.default_rng(seed)
     label = rng.choice(len(shares), num, p=shares)
     return rng.normal(size=(num, 3)) + distance * label[:, None], np.array(["a", "b", "c"])[label]
+
+
+def balanced_votes(reference, labels, query, query_labels, **options):
+    """Accuracy, standard error and number of cells, where each cell is a well of its own."""
+    cells = [Labelled(values, np.arange(len(values))) for values in (labels, query_labels)]
+    found = votes_of(reference, cells[0], query, cells[1], **options)
+    return found.accuracy, found.standard_error, found.num_cells
 
 
 def test_clouds_apart_are_told_and_one_cloud_is_chance():
@@ -52,10 +60,28 @@ def test_one_label_and_unknown_labels_are_left_out():
     accuracy, _, num = balanced_votes(reference, labels, query, np.where(query_labels == "a", "z", query_labels))
     assert np.isnan(accuracy)
     assert num == (query_labels == "b").sum()
-    pair = (reference, query)
-    records = separability({"x": pair}, {"line": (labels, query_labels), "same": (np.full(60, "a"), np.full(60, "a"))})
-    about = {"accuracy": 1.0, "standard_error": 0.0, "probe_accuracy": 1.0, "chance": 0.5, "num_cells": 60}
-    assert records == [{"embedding": "x", "label": "line"} | about]
+    pair, wells = (reference, query), np.arange(60) % 6
+    (record,) = separability({"x": pair}, "line", Labelled(labels, wells), Labelled(query_labels, wells))
+    by_chance = record.pop("permuted_accuracy"), record.pop("permuted_high")
+    assert 0.4 < by_chance[0] < 0.6
+    assert by_chance[0] < by_chance[1] <= 1.0  # a cloud is told as a whole
+    about = {"accuracy": 1.0, "standard_error": 0.0, "probe_accuracy": 1.0, "chance": 0.5, "num_cells": 60, "num_wells": 6}
+    assert record == {"embedding": "x", "label": "line"} | about
+    same = Labelled(np.full(60, "a"), wells)
+    assert separability({"x": pair}, "same", same, same) == []
+
+
+def test_errors_are_those_between_wells_and_labels_of_wells_are_permuted_whole():
+    """Wells differ as much as labels do, so that only a few of them could be told by chance."""
+    rng = np.random.default_rng(0)
+    wells = np.repeat(np.arange(8), 50)
+    labels, at = np.where(wells % 2 == 0, "a", "b"), rng.normal(size=(16, 3))[:, None] * 10
+    reference, query = ((rng.normal(size=(8, 50, 3)) + at[part]).reshape(400, 3) for part in (slice(8), slice(8, 16)))
+    found = votes_of(reference, Labelled(labels, wells), query, Labelled(labels, wells + 8), permutations=200)
+    assert found.num_wells == 8
+    assert found.standard_error > 3 * np.sqrt(0.25 / 400)  # what cells taken one by one would give
+    assert found.permuted_high > 0.7  # few wells are told by chance
+    assert 0.35 < found.permuted_accuracy < 0.65
 
 
 def test_a_linear_probe_finds_a_label_in_a_direction_of_little_variance():

@@ -12,9 +12,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -24,22 +23,21 @@ from causcade.code_digest import code_digest
 from causcade.config_tx1 import PretrainingConfig
 from causcade.errors import InputError
 from causcade.files import replacing, write_json, write_text
+from causcade.model_judging import judge
 from causcade.readers.tables import read_table
+from causcade.training_cells import Split, draw_sample, split_cells
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.fingerprints import morgan_bits
-from causcade.tx1.inference import embed_counts
 from causcade.tx1.mds import MdsCells
-from causcade.tx1.parallel import Group, open_group, whole_state
-from causcade.tx1.seeds import generator_for, name_key
-from causcade.tx1.separability import expression_pca, separability
+from causcade.tx1.parallel import open_group, whole_state
+from causcade.tx1.seeds import name_key
 from causcade.tx1.shape import PRESETS, CollatorSettings, ModelShape, num_parameters
-from causcade.tx1.sources import Cells, Source, StoreCells, held_out_wells, join_cells
+from causcade.tx1.sources import Source, StoreCells
 from causcade.tx1.starting import further_model, inform, new_model
 from causcade.tx1.stream import Collation, TrainingStream
 from causcade.tx1.trainer import TrainingSettings, train
 from causcade.tx1.training_log import CURVES
-from causcade.tx1.validation import Validation, baseline_errors, whole_bins
+from causcade.tx1.validation import Validation, whole_bins
 from causcade.tx1.vocabulary import Vocabulary
 
 __all__ = ["pretrain"]
@@ -48,11 +46,7 @@ logger = logging.getLogger("causcade")
 
 MICRO_TOKENS = {"cuda": 65_536, "cpu": 16_384}
 HELD_OUT_CELLS = 1000  # judged
-REFERENCE_CELLS = 10_000  # that baselines are fitted to
-NEIGHBOUR_CELLS = 1500
 INFORMANT_CELLS = 4000
-MOST_COMPONENTS = 256
-RUN_CELLS = 64  # neighbouring cells read together from a large store
 VALIDATIONS = 5
 
 
@@ -94,7 +88,7 @@ def pretrain(
     stores = sorted(stores, key=lambda store: store.path.stem)
     with open_group(backend, kind=settings.parallel) as group:
         start = _starting_model(stores, settings, seed)
-        split = _split_cells(stores, settings, seed)
+        split = split_cells(stores, settings, seed)
         collation = _collation(start, settings, seed, group.device)
         drug_ids = start.drug_ids if start.shape.drugs is not None else None
         sources: list[Source] = [
@@ -104,11 +98,13 @@ def pretrain(
         stream = TrainingStream(
             sources, collation, batch_cells=settings.batch_cells, seed=seed, rank=group.rank, num_processes=group.size
         )  # fmt: skip
-        held = _Sample(stores, split.held_out, start, HELD_OUT_CELLS, seed) if split.num_held_out else None
-        validation = _validation(held, collation, group, settings) if held is not None else None
+        held = draw_sample(stores, split.held_out, start, HELD_OUT_CELLS, seed)
+        validation = Validation(held.cells, collation, group, wells=held.wells, precision=settings.precision) if held is not None else None
         if settings.has_own_shape:
-            informants = _Sample(stores, split.training, start, INFORMANT_CELLS, seed).cells
-            inform(start.model, whole_bins(informants, collation, start.vocabulary.size), start.collator.num_bins, seed=seed)
+            informants = draw_sample(stores, split.training, start, INFORMANT_CELLS, seed)
+            if informants is None:
+                raise AssertionError("a split always has cells to train on")
+            inform(start.model, whole_bins(informants.cells, collation, start.vocabulary.size), start.collator.num_bins, seed=seed)
         start.model.to(group.device)
         how = _training_settings(settings, seed)
         fingerprint = _fingerprint(stores, split, sources, settings, start, seed)
@@ -120,8 +116,8 @@ def pretrain(
     if not group.is_first:
         return {}
     summary = _summary(stores, split, start, settings, checkpoints)
-    if held is not None and validation is not None:
-        summary |= _judge(folder, stores, split, held, validation, collation, seed, group)
+    if validation is not None:
+        summary |= judge(folder, stores, split, validation, collation, seed=seed, device=group.device)
     write_json(folder / "summary.json", summary)
     write_text(folder / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
     if (checkpoints / CURVES).is_dir():  # where TensorBoard is installed
@@ -129,34 +125,6 @@ def pretrain(
             shutil.move(checkpoints / CURVES, temporary)
     shutil.rmtree(checkpoints)
     return summary
-
-
-class _Split(NamedTuple):
-    """Rows of each store to train on, and of those kept back."""
-
-    training: list[np.ndarray]
-    held_out: list[np.ndarray]
-
-    @property
-    def num_held_out(self) -> int:
-        return sum(map(len, self.held_out))
-
-    @property
-    def num_training(self) -> int:
-        return sum(map(len, self.training))
-
-
-def _split_cells(stores: Sequence[CellStore], settings: PretrainingConfig, seed: int) -> _Split:
-    """Choose the cells to train on, and whole wells to keep back."""
-    split = _Split([], [])
-    for store in stores:
-        taken = np.ones(store.num_cells, dtype=bool) if settings.cells == "all" else store.obs["is_control"].to_numpy(dtype=bool)
-        held = held_out_wells(store.obs, settings.held_out, seed=seed)
-        split.training.append(np.flatnonzero(taken & ~held))
-        split.held_out.append(np.flatnonzero(taken & held))
-    if not split.num_training:
-        raise InputError("pretraining: expected cells to train on, found none. Check the filters of `quality` and `pretraining.cells`.")
-    return split
 
 
 def _starting_model(stores: Sequence[CellStore], settings: PretrainingConfig, seed: int) -> Checkpoint:
@@ -208,7 +176,7 @@ def _training_settings(settings: PretrainingConfig, seed: int) -> TrainingSettin
 
 
 def _fingerprint(
-    stores: Sequence[CellStore], split: _Split, sources: Sequence[Source], settings: PretrainingConfig, start: Checkpoint, seed: int
+    stores: Sequence[CellStore], split: Split, sources: Sequence[Source], settings: PretrainingConfig, start: Checkpoint, seed: int
 ) -> str:
     """Digest of all that a training depends on, its code included, but for what only decides how fast it goes."""
     how = settings.model_dump(exclude=set(settings.speed_only))
@@ -221,44 +189,7 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
 
-class _Sample:
-    """Cells drawn from some rows of the stores: `cells`, and their `obs`."""
-
-    def __init__(self, stores: Sequence[CellStore], rows: Sequence[np.ndarray], start: Checkpoint, num_cells: int, seed: int) -> None:
-        total = sum(map(len, rows))
-        drug_ids = start.drug_ids if start.shape.drugs is not None else None
-        parts, tables = [], []
-        for store, of_store in zip(stores, rows, strict=True):
-            chosen = _draw(of_store, round(num_cells * len(of_store) / total) if total > num_cells else len(of_store), seed, store.path.stem)
-            if not len(chosen):
-                continue
-            source = StoreCells(store, start.vocabulary, chosen, drug_ids)
-            parts += [source.read(at, min(at + RUN_CELLS, len(chosen))) for at in range(0, len(chosen), RUN_CELLS)]
-            tables.append(store.obs.iloc[chosen])
-        self.cells: Cells = join_cells(parts)
-        self.obs = pd.concat(tables, ignore_index=True)
-
-    def taken(self, rows: np.ndarray) -> tuple[Cells, pd.DataFrame]:
-        """Take some of the cells, with their obs."""
-        cells = self.cells
-        return Cells(cells.counts[rows], cells.key_B[rows], None if cells.drug_B is None else cells.drug_B[rows]), self.obs.iloc[rows]
-
-
-def _draw(rows: np.ndarray, num: int, seed: int, plate: str) -> np.ndarray:
-    """Draw some rows, ascending: one by one from a small store, in runs from a large one, so that little of it is read."""
-    random = generator_for("sample", seed, plate, num)
-    if len(rows) <= 64 * RUN_CELLS:
-        return np.sort(random.permutation(rows)[:num])
-    starts = random.permutation(np.arange(0, len(rows) - RUN_CELLS, RUN_CELLS))[: -(-num // RUN_CELLS)]
-    return np.concatenate([rows[at : at + RUN_CELLS] for at in np.sort(starts)])[:num]
-
-
-def _validation(held: _Sample, collation: Collation, group: Group, settings: PretrainingConfig) -> Validation:
-    wells = held.obs["plate"].astype(str) + "/" + held.obs["well"].astype(str)
-    return Validation(held.cells, collation, group, wells=wells.to_numpy(dtype=str), precision=settings.precision)
-
-
-def _summary(stores: Sequence[CellStore], split: _Split, start: Checkpoint, settings: PretrainingConfig, checkpoints: Path) -> dict[str, Any]:
+def _summary(stores: Sequence[CellStore], split: Split, start: Checkpoint, settings: PretrainingConfig, checkpoints: Path) -> dict[str, Any]:
     records = [json.loads(line) for line in (checkpoints / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = {name: value for record in records for name, value in record.items()}
     kept = ("loss", "expression_mse", "product_mse", "held_out_expression_mse", "held_out_product_mse", "epoch", "flop_utilisation")
@@ -268,30 +199,3 @@ def _summary(stores: Sequence[CellStore], split: _Split, start: Checkpoint, sett
         "num_drugs": 0 if start.shape.drugs is None else start.shape.drugs.num_drugs - 1, "steps": settings.steps, "initial": settings.initial,
         **{name: last[name] for name in kept if name in last},
     }  # fmt: skip
-
-
-def _judge(
-    folder: Path, stores: Sequence[CellStore], split: _Split, held: _Sample, validation: Validation, collation: Collation, seed: int, group: Group
-) -> dict[str, Any]:
-    """Baselines at the masked entries of held-out cells, and how well embeddings tell labels apart; by the model as it was written."""
-    model = read_checkpoint(folder, device=group.device)
-    reference = _Sample(stores, split.training, model, REFERENCE_CELLS, seed)
-    found = baseline_errors(
-        validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=group.device
-    )  # fmt: skip
-    random = generator_for("neighbours", seed)
-    samples = [sample.taken(np.sort(random.permutation(len(sample.obs))[:NEIGHBOUR_CELLS])) for sample in (reference, held)]
-    tokens = model.vocabulary.gene_tokens
-    how = EmbedSettings(min_covered=0.0, seed=seed)
-    counts = [cells.counts[:, tokens] for cells, _ in samples]
-    embedded = [
-        embed_counts(model, part, model.vocabulary.gene_ids, settings=how, keys=cells.key_B).z_ND
-        for part, (cells, _) in zip(counts, samples, strict=True)
-    ]
-    pca = expression_pca(counts[0], counts[1], min(model.shape.d_model, MOST_COMPONENTS), seed=seed)
-    labels = {
-        "cell_line": tuple(obs["cell_line"].to_numpy(dtype=str) for _, obs in samples),
-        "treated": tuple(np.where(obs["is_control"].to_numpy(dtype=bool), "control", "treated") for _, obs in samples),
-    }
-    found["separability"] = separability({"tx1": (embedded[0], embedded[1]), "pca": pca}, labels)
-    return found

@@ -16,7 +16,7 @@ MAX_MAP_CELLS = 15_000
 FEW_PARAMETERS = 10_000_000
 TWO_SIDED = 1.96
 EMBEDDING_WORDS = {"tx1": "TX1", "pca": "PCA"}
-LABEL_WORDS = {"cell_line": "cell line", "treated": "treated or control"}
+LABEL_WORDS = {"cell_line": "cell line", "treated": "treated (highest doses) or control"}
 CURVES = {"held_out_expression_mse": ("from the gene’s own state", 1), "held_out_product_mse": ("from the cell’s embedding", 2)}
 
 
@@ -84,16 +84,27 @@ def _pretraining(artifacts: Artifacts, figures: dict[str, Any], config: Mapping[
         figures["pretraining"] = charts.lines(
             "Pre-training of the model", x="optimiser step", y="mean squared error of a masked gene, bins²", series=curves, marks=marks
         )
-    reached = [summary[name] for name in CURVES if name in summary]
+    own = summary.get("held_out_expression_mse")
     return {
         "summary": summary,
-        "baselines": [(words, summary[name], min(reached) < summary[name]) for name, words in baselines.items() if name in summary and reached],
-        "best": min(reached, default=None),
+        "baselines": [
+            (words, summary[name], *_against(own, summary[name], summary.get(f"over_{name.removesuffix('_mse')}")))
+            for name, words in baselines.items()
+            if name in summary and own is not None
+        ],
+        "own": own,
         "labels": _labels(summary.get("separability") or []),
         "is_small": summary.get("num_parameters", 0) < FEW_PARAMETERS,
         # of a small new model the table of genes begins with a low-rank model (causcade.pretraining)
         "is_informed": summary.get("initial") is None and (config.get("pretraining") or {}).get("size") is None,
     }
+
+
+def _against(own: float, other: float, over: Mapping[str, float] | None) -> tuple[str, Mapping[str, float] | None]:
+    """Say how an error stands to that of a baseline, by the interval of their difference where there is one."""
+    if over is None:
+        return "below" if own < other else "not below", None
+    return "below" if over["high"] < 0 else "above" if over["low"] > 0 else "not clearly different from", over
 
 
 def _of_rank(summary: Mapping[str, Any]) -> str:
@@ -116,7 +127,10 @@ def _labels(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "values": [(EMBEDDING_WORDS.get(name, name), record["accuracy"], record["standard_error"]) for name, record in found.items()],
                 "chance": own["chance"],
                 "num_cells": own["num_cells"],
-                "over_chance": _compared(own["accuracy"] - own["chance"], own["standard_error"]),
+                "permuted_high": own.get("permuted_high"),
+                "over_chance": _compared(
+                    own["accuracy"] - own["chance"], own["standard_error"], also=own["accuracy"] > own.get("permuted_high", 0.0)
+                ),
                 "over_pca": None
                 if other is None
                 else _compared(own["accuracy"] - other["accuracy"], math.hypot(own["standard_error"], other["standard_error"])),
@@ -125,9 +139,11 @@ def _labels(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _compared(difference: float, error: float) -> str:
-    """Say whether a difference is larger than its 95 % interval."""
-    return "not clearly different from" if abs(difference) <= TWO_SIDED * error else "better than" if difference > 0 else "worse than"
+def _compared(difference: float, error: float, *, also: bool = True) -> str:
+    """Say whether a difference is larger than its 95 % interval; `also` has to hold of one above 0."""
+    if abs(difference) <= TWO_SIDED * error or (difference > 0 and not also):
+        return "not clearly different from"
+    return "better than" if difference > 0 else "worse than"
 
 
 def _map(artifacts: Artifacts, data: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,65 +1,131 @@
 """How well an embedding tells labels of cells apart: votes of the nearest neighbours, beside those in a PCA of as many dimensions.
 
 The neighbours of a cell of a held-out well are sought among training cells. Each neighbour's vote is divided by the share of its label, so that a
-common label is not guessed for its frequency; accuracy is the mean of the labels' recalls, and chance is one over their number. A linear probe
-(logistic regression) tells what the embedding holds beyond its nearest neighbours.
+common label is not guessed for its frequency; accuracy is the mean of the labels' recalls, and chance is one over their number, or what permuted
+labels give. A linear probe (logistic regression) tells what the embedding holds beyond its nearest neighbours.
 
-Axes: N cells, D dimensions, K neighbours.
+Axes: N cells, D dimensions, K neighbours, L labels, W wells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from causcade.cells import log_normalise
+from causcade.tx1.seeds import generator_for
 
-__all__ = ["balanced_votes", "expression_pca", "linear_probe", "separability"]
+__all__ = ["Labelled", "Votes", "balanced_votes", "expression_pca", "linear_probe", "separability"]
 
 NEIGHBOURS = 15
+PERMUTATIONS = 100
 PROBE_ROUNDS = 2000
 
 
+class Votes(NamedTuple):
+    """What nearest neighbours tell.
+
+    Attributes
+    ----------
+    accuracy, standard_error
+        Mean recall over labels, 0 to 1, and its standard error over wells; NaN where there are fewer than two labels.
+    permuted_accuracy, permuted_high
+        Mean accuracy with permuted labels, and its 95th percentile; NaN without permutations.
+    num_cells, num_wells
+        Cells judged, and their wells.
+    """
+
+    accuracy: float
+    standard_error: float
+    permuted_accuracy: float
+    permuted_high: float
+    num_cells: int
+    num_wells: int
+
+
+class Labelled(NamedTuple):
+    """Label and well of each of some cells, both [N]."""
+
+    labels: np.ndarray
+    wells: np.ndarray
+
+
 def balanced_votes(
-    reference_ND: np.ndarray, reference_labels: np.ndarray, query_ND: np.ndarray, query_labels: np.ndarray, *, neighbours: int = NEIGHBOURS
-) -> tuple[float, float, int]:
+    reference_ND: np.ndarray,
+    reference: Labelled,
+    query_ND: np.ndarray,
+    query: Labelled,
+    *,
+    neighbours: int = NEIGHBOURS,
+    permutations: int = 0,
+    seed: int = 0,
+) -> Votes:
     """Accuracy of nearest neighbours, balanced over labels.
 
     Parameters
     ----------
-    reference_ND, reference_labels
+    reference_ND, reference
         Cells that vote.
-    query_ND, query_labels
+    query_ND, query
         Cells that are judged; those whose label no reference cell has are left out.
     neighbours
         Number of votes, by Euclidean distance.
-
-    Returns
-    -------
-    accuracy, error : float
-        Mean recall over labels, and its standard error (binomial, within labels); NaN where there are fewer than two labels.
-    num_cells : int
-        Cells judged.
+    permutations
+        How often labels of the reference are permuted: over whole wells where each well has one label, else over cells.
+    seed
+        Of the permutations.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    labels, code_N = np.unique(reference_labels, return_inverse=True)
-    truth = pd.Index(labels).get_indexer(query_labels)
-    query_ND, truth = query_ND[truth >= 0], truth[truth >= 0]
-    present = np.unique(truth)
-    if len(labels) < 2 or len(present) < 2:
-        return float("nan"), float("nan"), len(truth)
+    names, code_N = np.unique(reference.labels, return_inverse=True)
+    truth_N = pd.Index(names).get_indexer(query.labels)
+    is_known = truth_N >= 0
+    query_ND, truth_N, wells_N = query_ND[is_known], truth_N[is_known], query.wells[is_known]
+    if len(names) < 2 or len(np.unique(truth_N)) < 2:
+        return Votes(np.nan, np.nan, np.nan, np.nan, len(truth_N), len(np.unique(wells_N)))
     search = NearestNeighbors(n_neighbors=min(neighbours, len(reference_ND)), algorithm="brute").fit(reference_ND)
-    votes = np.zeros((len(truth), len(labels)))
-    nearest = code_N[search.kneighbors(query_ND, return_distance=False)]
-    np.add.at(votes, (np.arange(len(truth))[:, None], nearest), (1.0 / np.bincount(code_N))[nearest])
-    is_right = votes.argmax(axis=1) == truth
-    recall = np.array([is_right[truth == label].mean() for label in present])
-    num = np.array([(truth == label).sum() for label in present])
-    return float(recall.mean()), float(np.sqrt((recall * (1 - recall) / num).sum()) / len(present)), len(truth)
+    nearest_NK = search.kneighbors(query_ND, return_distance=False)
+    recall, error = _recall(_is_right(nearest_NK, code_N, truth_N), truth_N, wells_N)
+    random = generator_for("permuted labels", seed, len(code_N))
+    by_chance = [
+        _recall(_is_right(nearest_NK, _permuted(code_N, reference.wells, random), truth_N), truth_N, wells_N)[0] for _ in range(permutations)
+    ]  # fmt: skip
+    mean, high = (float(np.mean(by_chance)), float(np.percentile(by_chance, 95))) if by_chance else (np.nan, np.nan)
+    return Votes(recall, error, mean, high, len(truth_N), len(np.unique(wells_N)))
+
+
+def _is_right(nearest_NK: np.ndarray, code_N: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
+    """Whether the votes are for the true label, each divided by the share of its label; bool [N]."""
+    num_L = np.bincount(code_N)
+    votes_NL = np.zeros((len(truth_N), len(num_L)))
+    nearest_code_NK = code_N[nearest_NK]
+    np.add.at(votes_NL, (np.arange(len(truth_N))[:, None], nearest_code_NK), (1.0 / num_L)[nearest_code_NK])
+    right: np.ndarray = votes_NL.argmax(axis=1) == truth_N
+    return right
+
+
+def _recall(is_right_N: np.ndarray, truth_N: np.ndarray, wells_N: np.ndarray) -> tuple[float, float]:
+    """Mean recall over labels, and its standard error: between wells, since cells of a well are alike; within it where a label has one well."""
+    recalls, variances = [], []
+    for label in np.unique(truth_N):
+        right, of_well = is_right_N[truth_N == label], np.unique(wells_N[truth_N == label], return_inverse=True)[1]
+        recall, num_W = right.mean(), np.bincount(of_well)
+        residual_W = np.bincount(of_well, weights=right) - recall * num_W
+        between = len(num_W) / max(len(num_W) - 1, 1) * np.square(residual_W).sum() / len(right) ** 2
+        recalls.append(recall)
+        variances.append(between if len(num_W) > 1 else recall * (1 - recall) / len(right))
+    return float(np.mean(recalls)), float(np.sqrt(np.sum(variances)) / len(recalls))
+
+
+def _permuted(code_N: np.ndarray, wells_N: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Permute labels: those of whole wells where each well has one label, else those of cells."""
+    _, first, of_well = np.unique(wells_N, return_index=True, return_inverse=True)
+    code_W = code_N[first]
+    return random.permutation(code_W)[of_well] if (code_W[of_well] == code_N).all() else random.permutation(code_N)
 
 
 def linear_probe(reference_ND: np.ndarray, reference_labels: np.ndarray, query_ND: np.ndarray, query_labels: np.ndarray) -> float:
@@ -92,32 +158,41 @@ def expression_pca(reference: sp.csr_matrix, query: sp.csr_matrix, num_dimension
 
 
 def separability(
-    embeddings: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapping[str, tuple[np.ndarray, np.ndarray]], *, neighbours: int = NEIGHBOURS
+    embeddings: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    label: str,
+    reference: Labelled,
+    query: Labelled,
+    *,
+    neighbours: int = NEIGHBOURS,
+    seed: int = 0,
 ) -> list[dict[str, object]]:
-    """Judge embeddings by labels.
+    """Judge embeddings by a label.
 
     Parameters
     ----------
     embeddings
         Of reference and query cells, [N, D] each, by the name of the embedding.
-    labels
-        Of the same cells, by the name of the label.
+    label
+        Name of the label.
+    reference, query
+        The same cells' labels and wells.
     neighbours
         Number of votes.
+    seed
+        Of the permuted labels.
 
     Returns
     -------
     list of dict
-        One record for each embedding and label: embedding, label, accuracy (of neighbours; 0 to 1, balanced), standard_error, probe_accuracy (of
-        :func:`linear_probe`), chance, num_cells. Labels of which the query cells have one value only are left out.
+        One record for each embedding: embedding, label, accuracy (of neighbours; 0 to 1, balanced), standard_error, permuted_accuracy and
+        permuted_high (mean and 95th percentile with permuted labels), probe_accuracy (of :func:`linear_probe`), chance, num_cells, num_wells. None
+        where the query cells have one value of the label only.
     """
     records: list[dict[str, object]] = []
-    for label, (reference_labels, query_labels) in labels.items():
-        num_labels = len(np.intersect1d(reference_labels, query_labels))
-        for name, (reference_ND, query_ND) in embeddings.items():
-            accuracy, error, num = balanced_votes(reference_ND, reference_labels, query_ND, query_labels, neighbours=neighbours)
-            if np.isfinite(accuracy):
-                probed = linear_probe(reference_ND, reference_labels, query_ND, query_labels)
-                record: dict[str, object] = {"embedding": name, "label": label, "accuracy": accuracy, "standard_error": error}
-                records.append(record | {"probe_accuracy": probed, "chance": 1 / num_labels, "num_cells": num})
+    num_labels = len(np.intersect1d(reference.labels, query.labels))
+    for name, (reference_ND, query_ND) in embeddings.items():
+        votes = balanced_votes(reference_ND, reference, query_ND, query, neighbours=neighbours, permutations=PERMUTATIONS, seed=seed)
+        if np.isfinite(votes.accuracy):
+            probed = linear_probe(reference_ND, reference.labels, query_ND, query.labels)
+            records.append({"embedding": name, "label": label, **votes._asdict(), "probe_accuracy": probed, "chance": 1 / num_labels})
     return records
