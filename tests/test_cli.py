@@ -265,9 +265,19 @@ def test_a_simulated_screen_in_a_folder_is_a_screen_of_ones_own(capsys, tmp_path
 
 
 def test_doctor_prints_what_it_found(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "examine", lambda config, rate: f"run {config.run}, {rate}")
-    assert run(capsys, "doctor") == (0, f"run {Config().run}, None\n", "")
-    assert run(capsys, "doctor", "--tflops", "2.5") == (0, f"run {Config().run}, {2.5e12}\n", "")
+    def examine(config, rate, *, profile, measured, measure, atlas):
+        return f"{config.run} {rate} {profile} {measured} {measure}"
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert run(capsys, "doctor") == (0, f"{Config().run} None None None False\n", "")
+    told = run(capsys, "doctor", "--tflops", "2.5", "--profile", "slurm-gpu", "--measured", "results/mine", "--measure")
+    assert told == (0, f"{Config().run} {2.5e12} slurm-gpu results/mine True\n", "")
+
+
+def test_doctor_takes_one_configuration(capsys, tmp_path):
+    status, _, error = run(capsys, "doctor", tmp_path / "a.yaml", "--configfile", tmp_path / "b.yaml")
+    assert status == 2
+    assert "doctor: expected one configuration, found" in error
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"], ["validate"]])

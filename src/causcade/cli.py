@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 DEFAULT_CONFIG = Path("config/config.yaml")
+ATLAS_CONFIG = Path("config/tahoe100m.yaml")
 READING_SECTIONS = ("plates", "input", "perturbation", "resources.hgnc")
 
 
@@ -186,7 +187,21 @@ def _doctor(arguments: argparse.Namespace) -> None:
     """Print devices, versions, disk, and what a configuration will need."""
     from causcade.doctor import examine
 
-    _say(examine(_load(arguments.config, check_files=False), rate=None if arguments.tflops is None else arguments.tflops * 1e12))
+    given = [path for path in (arguments.config, arguments.configfile) if path is not None]
+    if len(given) > 1:
+        raise InputError(f"doctor: expected one configuration, found {given[0]} and --configfile {given[1]}. Leave one out.")
+    config = _load(given[0] if given else None, check_files=False)
+    atlas = _load(ATLAS_CONFIG, check_files=False) if ATLAS_CONFIG.is_file() else None
+    _say(
+        examine(
+            config,
+            None if arguments.tflops is None else arguments.tflops * 1e12,
+            profile=arguments.profile,
+            measured=arguments.measured,
+            measure=arguments.measure,
+            atlas=None if atlas is None or atlas.plates == config.plates else atlas,
+        )
+    )
 
 
 def _config(arguments: argparse.Namespace) -> None:
@@ -255,9 +270,16 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--output", type=Path, required=True, help="folder for the network")
     infer.set_defaults(run=_infer)
 
-    doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will need")
+    doctor = commands.add_parser("doctor", help="devices, versions, disk, and what a configuration will take: time, memory, disk, stage by stage")
     doctor.add_argument("config", type=Path, nargs="?", help=config_help)
-    doctor.add_argument("--tflops", type=float, help="measured rate of the TX1 model in TFLOP/s, for a time beside the operations of embedding")
+    doctor.add_argument("--configfile", type=Path, metavar="FILE", help="the same, as snakemake calls it")
+    profile = (
+        "name or path of a Snakemake profile: what it asks for and takes; also measures the disk and sums over processes (NCCL, or gloo without GPUs)"
+    )
+    doctor.add_argument("--profile", help=profile)
+    doctor.add_argument("--measured", type=Path, metavar="FOLDER", help="finished run (results/<run>) that tells how fast this machine is")
+    doctor.add_argument("--measure", action="store_true", help="measure for some seconds how fast this processor is")
+    doctor.add_argument("--tflops", type=float, help="measured rate of the TX1 model in TFLOP/s, for its time on a GPU")
     doctor.set_defaults(run=_doctor)
 
     config = commands.add_parser("config", help="write config.yaml and schema.json anew from the model (for developers)")
