@@ -3,7 +3,7 @@
 import pytest
 
 from causcade.config import Config, parse_config
-from causcade.embedding_cost import cell_flops, cost_in_words, memory_mb, shape_of
+from causcade.embedding_cost import cell_flops, cost_in_words, longest_seconds, memory_mb, shape_of
 from causcade.tx1.shape import PRESETS, ModelShape, forward_flops, num_parameters
 from causcade.tx1.shape_files import write_model_shape
 
@@ -77,3 +77,13 @@ def test_other_sources_and_unknown_models_have_no_price():
         "embedding with owner/other: its shape is not known here, so neither is what it costs"
     ]
     assert cost_in_words(Config(), 10, 10) == cost_in_words(Config(), 10, 10)
+
+
+def test_a_time_limit_counts_on_little():
+    few = config_of(embedding={"model": "tahoebio/Tahoe-x1:70m"})
+    every = config_of(embedding={"model": "tahoebio/Tahoe-x1:70m", "cells": "all"})
+    assert longest_seconds(every, 8000, on_gpu=True) == pytest.approx(4 * longest_seconds(few, 8000, on_gpu=True))
+    assert longest_seconds(few, 8000, on_gpu=False) > 100 * longest_seconds(few, 8000, on_gpu=True)
+    # 0.67 cells of 70M in a second of one processor are measured: a plate of controls gets at least twice what that rate takes
+    assert longest_seconds(few, 8000, on_gpu=False) > 2 * 2000 / 0.67
+    assert longest_seconds(parse_config({"embedding": {"source": "pca"}}), 8000, on_gpu=True) == 0
