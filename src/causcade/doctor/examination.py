@@ -94,6 +94,9 @@ def examine(
     lines += [*_where_from(known, machine), *table(found, sizes)]
     if machine.has_gpus:
         lines += arithmetic(found, config, gpus.names)
+    if found.unknown:
+        plain = predict(works, known.rates, machine._replace(has_gpus=False), recorded=known.recorded, then=known.then)
+        lines.append(f"the same without GPUs: {duration(plain.processor_s)} of processor time, {duration(plain.wall_s)} by the clock")
     lines += _both_choices(config, sizes, known, machine, rate)
     if atlas is not None:
         lines += _atlas_in_words(atlas, known.rates, factor)

@@ -54,7 +54,7 @@ class StageLine:
     num_jobs
         Jobs of all its rules.
     amount, unit
-        What its largest rule has to do, over all jobs.
+        What the rule of that name has to do, over all jobs; of a stage without such a rule, the one that takes longest.
     processor_s, wall_s
         Processor seconds, and seconds by the clock if the stage ran alone.
     gpu_s
@@ -199,7 +199,8 @@ def _line(
     machine: Machine,
     overhead_s: float,
 ) -> StageLine:
-    largest = max(works, key=lambda work: (work.amount > 0, sum(one.processor for one in seconds.get(work.rule, {}).values()), work.amount))
+    # the stage's namesake, or else what takes longest
+    largest = max(works, key=lambda work: (work.rule == stage, sum(one.processor for one in seconds.get(work.rule, {}).values())))
     is_known = all(work.rule in seconds for work in works)
     on_gpu = [work for work in works if work.gpus]
     gpu_s = None if any(work.rule not in seconds for work in on_gpu) else sum(

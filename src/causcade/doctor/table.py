@@ -14,7 +14,7 @@ __all__ = ["PEAKS", "arithmetic", "bytes_in_words", "duration", "table"]
 MINUTE_S = 60.0
 NOT_MEASURED = "not measured"
 PREFIXES = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
-CELL_STAGES = ("input", "quality", "panel", "conditions")
+CELL_STAGES = ("input", "quality", "panel", "conditions", "coexpression")
 EDGE_STAGES = ("mask", "causal", "latent", "evidence", "results")
 
 # What the maker states for dense products, operations a second (data sheets of the SXM boards).
@@ -54,8 +54,6 @@ def _size(line: StageLine, sizes: Sizes) -> str:
         return f"{sizes.num_cells:,.0f} cells"
     if line.stage in EDGE_STAGES:
         return f"{sizes.num_edges:,.0f} edges"
-    if line.stage == "coexpression":
-        return f"{sizes.num_cells:,.0f} cells"
     if line.stage == "basal":
         return f"{sizes.num_controls:,.0f} controls"
     return _flops(line.amount) if line.unit == "operations" else f"{line.amount:,.0f} {line.unit}"

@@ -251,7 +251,7 @@ def _fits(config: Config, sizes: Sizes) -> Iterator[Work]:
     inputs = ("basal_baseline", "conditions", "targets", "mask")
     yield Work(
         rule="causal", stage="causal", jobs=dict.fromkeys(fits, each), unit="edge steps", after=inputs, threads=processes_of(config, "causal"),
-        gpus=_gpus(config, "causal"), edges=edges + nuisance, flops=4.0 * each * len(fits), disk=4.0 * (edges + nuisance) * len(fits),
+        gpus=_gpus(config, "causal"), edges=edges + nuisance, disk=4.0 * (edges + nuisance) * len(fits),
     )  # fmt: skip
     plates, square = len(sizes.shapes), float(num_genes) ** 2
     sums = ("coexpression_moments", "coexpression_moments_sum")
