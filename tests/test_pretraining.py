@@ -13,7 +13,7 @@ from causcade import pretraining
 from causcade.config import PretrainingConfig, SimulationConfig
 from causcade.errors import InputError
 from causcade.files import read_json
-from causcade.pretraining import pretrain
+from causcade.pretraining import judge_model, pretrain
 from causcade.stopping import Stopped
 from causcade.tx1.checkpoint import DRUG_TABLE, read_checkpoint
 from causcade.tx1.sources import StoreCells
@@ -58,6 +58,9 @@ def test_a_model_is_written_in_the_published_layout_and_judged(stores, tmp_path)
     assert set(judged) == {(embedding, label) for embedding in ("tx1", "pca") for label in ("cell_line", "treated")}
     assert judged["pca", "cell_line"]["accuracy"] > 0.9
     assert judged["tx1", "treated"]["num_wells"] == summary["num_held_out_wells"]  # there are no doses: all wells are judged
+    again = judge_model(stores, SETTINGS.model_copy(update={"steps": 40}), tmp_path / "model", seed=0, backend="cpu")
+    assert {key: pytest.approx(summary[key]) for key in again if key.endswith("mse")} == {key: again[key] for key in again if key.endswith("mse")}
+    assert again["separability"] == summary["separability"]
     for name in ("gene_mean", "low_rank"):
         assert summary[f"over_{name}"]["difference"] == pytest.approx(summary["held_out_expression_mse"] - summary[f"{name}_mse"], rel=1e-3)
 

@@ -29,7 +29,7 @@ from causcade.training_cells import Split, draw_sample, split_cells
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from causcade.tx1.fingerprints import morgan_bits
 from causcade.tx1.mds import MdsCells
-from causcade.tx1.parallel import open_group, whole_state
+from causcade.tx1.parallel import Group, open_group, whole_state
 from causcade.tx1.seeds import name_key
 from causcade.tx1.shape import PRESETS, CollatorSettings, ModelShape, num_parameters
 from causcade.tx1.sources import Source, StoreCells
@@ -40,7 +40,7 @@ from causcade.tx1.training_log import CURVES
 from causcade.tx1.validation import Validation, whole_bins
 from causcade.tx1.vocabulary import Vocabulary
 
-__all__ = ["pretrain"]
+__all__ = ["judge_model", "pretrain"]
 
 logger = logging.getLogger("causcade")
 
@@ -98,8 +98,7 @@ def pretrain(
         stream = TrainingStream(
             sources, collation, batch_cells=settings.batch_cells, seed=seed, rank=group.rank, num_processes=group.size
         )  # fmt: skip
-        held = draw_sample(stores, split.held_out, start, HELD_OUT_CELLS, seed)
-        validation = Validation(held.cells, collation, group, wells=held.wells, precision=settings.precision) if held is not None else None
+        validation = _validation(stores, split, start, collation, group, settings, seed)
         if settings.has_own_shape:
             informants = draw_sample(stores, split.training, start, INFORMANT_CELLS, seed)
             if informants is None:
@@ -125,6 +124,41 @@ def pretrain(
             shutil.move(checkpoints / CURVES, temporary)
     shutil.rmtree(checkpoints)
     return summary
+
+
+def judge_model(
+    stores: Sequence[CellStore], settings: PretrainingConfig, folder: str | Path, *, seed: int, backend: Backend = "auto"
+) -> dict[str, Any]:
+    """Judge a model that was trained and written, as :func:`pretrain` does at its end.
+
+    Parameters
+    ----------
+    stores, settings, seed, backend
+        Those that it was trained with.
+    folder
+        Folder of the model.
+
+    Returns
+    -------
+    dict
+        What :func:`causcade.model_judging.judge` returns, with the held-out errors of both heads; empty where no cells are kept back.
+    """
+    stores = sorted(stores, key=lambda store: store.path.stem)
+    with open_group(backend, kind="ddp") as group:
+        model, split = read_checkpoint(folder, device=group.device), split_cells(stores, settings, seed)
+        collation = _collation(model, settings, seed, group.device)
+        validation = _validation(stores, split, model, collation, group, settings, seed)
+        if validation is None:
+            return {}
+        return validation(model.model) | judge(Path(folder), stores, split, validation, collation, seed=seed, device=group.device)
+
+
+def _validation(
+    stores: Sequence[CellStore], split: Split, start: Checkpoint, collation: Collation, group: Group, settings: PretrainingConfig, seed: int
+) -> Validation | None:
+    """Take a sample of the cells that are kept back; None where none are."""
+    held = draw_sample(stores, split.held_out, start, HELD_OUT_CELLS, seed)
+    return Validation(held.cells, collation, group, wells=held.wells, precision=settings.precision) if held is not None else None
 
 
 def _starting_model(stores: Sequence[CellStore], settings: PretrainingConfig, seed: int) -> Checkpoint:
