@@ -116,7 +116,12 @@ def test_the_shape_of_a_published_or_known_model_is_not_looked_at():
         PretrainingConfig(d_model=50, num_heads=4, **settings)
 
 
-def test_the_optimiser_is_the_published_one_but_for_new_shapes():
+def test_optimiser_and_schedule_are_the_published_ones_but_for_new_shapes():
+    assert [PretrainingConfig(**about).chosen_schedule for about in ({}, {"size": "70m"}, {"schedule": "constant"})] == [
+        "linear",
+        "cosine",
+        "constant",
+    ]
     assert PretrainingConfig().chosen_optimiser == "muon"
     assert PretrainingConfig(size="70m").chosen_optimiser == PretrainingConfig(initial="a/b", parallel="fsdp").chosen_optimiser == "adamw"
     assert PretrainingConfig(optimiser="adamw", parallel="fsdp").chosen_optimiser == "adamw"

@@ -148,8 +148,10 @@ class PretrainingConfig(Section):
         description="adamw (as published), or muon (inner matrices by Muon, the rest by AdamW; not with `parallel: fsdp`); null: muon for a new "
         "model of your own shape, else adamw.",
     )
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="Step size after the warm-up: cosine (down to a tenth, as published), linear (down to 0), or constant."
+    schedule: Literal["cosine", "linear", "constant"] | None = Field(
+        default=None,
+        description="Step size after the warm-up: cosine (down to a tenth, as published), linear (down to 0), or constant; null: linear for a new "
+        "model of your own shape, else cosine.",
     )
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=1e-5, description="Share of a parameter that one step takes away; it falls with the step size and is not multiplied by it."
@@ -179,6 +181,11 @@ class PretrainingConfig(Section):
     def chosen_optimiser(self) -> Literal["adamw", "muon"]:
         """The optimiser, where `optimiser` is null too."""
         return self.optimiser or ("muon" if self.has_own_shape else "adamw")
+
+    @property
+    def chosen_schedule(self) -> Literal["cosine", "linear", "constant"]:
+        """The schedule, where `schedule` is null too."""
+        return self.schedule or ("linear" if self.has_own_shape else "cosine")
 
     def deciding(self) -> dict[str, Any]:
         """Return the keys that decide the model, so that another number of processes trains nothing again."""

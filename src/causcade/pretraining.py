@@ -204,7 +204,7 @@ def _collation(start: Checkpoint, settings: PretrainingConfig, seed: int, device
 def _training_settings(settings: PretrainingConfig, seed: int) -> TrainingSettings:
     return TrainingSettings(
         steps=settings.steps, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, warmup=settings.warmup,
-        schedule=settings.schedule, optimiser=settings.chosen_optimiser, precision=settings.precision, seed=seed,
+        schedule=settings.chosen_schedule, optimiser=settings.chosen_optimiser, precision=settings.precision, seed=seed,
         checkpoint_every=settings.checkpoint_every, validate_every=max(1, settings.steps // VALIDATIONS),
     )  # fmt: skip
 
