@@ -99,7 +99,7 @@ def without_its_init(package: str) -> None:
 
 
 def seconds_of(work: Callable[[], Any], place: Place | None, *, turns: int = 3) -> tuple[float, Any]:
-    """Least seconds of some calls after a first one that is not counted, and what the last gave; `place` None: on the CPU."""
+    """Least seconds of some calls after a first one that is not counted, and what the last gave; `turns` 0: of one call; `place` None: on the CPU."""
     import torch
 
     def finished() -> float:
@@ -107,8 +107,8 @@ def seconds_of(work: Callable[[], Any], place: Place | None, *, turns: int = 3) 
             torch.cuda.synchronize(place.device)
         return time.perf_counter()
 
-    found, best = work(), float("inf")
-    for _ in range(1 if place is None or place.is_small else turns):
+    found, best = None if turns == 0 else work(), float("inf")
+    for _ in range(1 if place is None or place.is_small else max(1, turns)):
         started = finished()
         found = work()
         best = min(best, finished() - started)
@@ -319,7 +319,7 @@ def gradients(place: Place, *, size: str = "70m", compiled: bool = False) -> Out
                 (out.expression_BL.float().square().mean() + out.product_BL.float().square().mean()).backward()
             return {name: value.grad.detach().float().cpu() for name, value in copy.named_parameters() if value.grad is not None}
 
-        found[side] = seconds_of(work, place if side == "device" else None)
+        found[side] = seconds_of(work, place) if side == "device" else seconds_of(work, None, turns=0)
     (cpu_s, expected), (device_s, ours) = found["cpu"], found["device"]
     cosines = [float(cosine_similarity(ours[name].flatten(), value.flatten(), dim=0)) for name, value in expected.items() if value.any()]
     return Outcome(1.0 - min(cosines), 1e-2 if place.is_gpu else 1e-5, sum(lengths) / cpu_s, sum(lengths) / device_s, "tokens")
@@ -344,7 +344,7 @@ def embedding(place: Place, precision: str) -> Outcome:
         def work(checkpoint: Any = checkpoint, settings: Any = settings) -> np.ndarray:
             return embed_counts(checkpoint, counts, ids, settings=settings).z_ND
 
-        found[side] = seconds_of(work, place if side == "device" else None)
+        found[side] = seconds_of(work, place) if side == "device" else seconds_of(work, None, turns=0)
     (cpu_s, expected), (device_s, ours) = found["cpu"], found["device"]
     cosine = (ours * expected).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(expected, axis=1)
     number = counts.shape[0]
@@ -480,7 +480,7 @@ def basal(place: Place) -> Outcome:
         with torch.no_grad():
             return decoder.cpu()(torch.from_numpy(z_ND[:64])).numpy()
 
-    cpu_s, expected = seconds_of(lambda: fit("cpu"), None)
+    cpu_s, expected = seconds_of(lambda: fit("cpu"), None, turns=0)
     device_s, found = seconds_of(lambda: fit(place.device), place, turns=1)
     return Outcome(relative(found, expected), 1e-2, 2 * num_cells / cpu_s, 2 * num_cells / device_s, "cells")
 
@@ -518,7 +518,7 @@ def causal(place: Place) -> Outcome:
     def fit(device: str) -> Any:
         return train(problem, num_genes, settings, seed=SEED, device=torch.device(device)).value_E.cpu().numpy()
 
-    cpu_s, expected = seconds_of(lambda: fit("cpu"), None)
+    cpu_s, expected = seconds_of(lambda: fit("cpu"), None, turns=0)
     device_s, found = seconds_of(lambda: fit(place.device), place, turns=1)
     return Outcome(relative(found, expected), 2e-2, settings.num_steps / cpu_s, settings.num_steps / device_s, "steps")
 
@@ -542,7 +542,7 @@ def latent(place: Place) -> Outcome:
     def fit(device: str) -> np.ndarray:
         return estimate(problem, settings, devices=[device]).edge_GJ
 
-    cpu_s, expected = seconds_of(lambda: fit("cpu"), None)
+    cpu_s, expected = seconds_of(lambda: fit("cpu"), None, turns=0)
     device_s, found = seconds_of(lambda: fit(place.device), place, turns=1)
     return Outcome(relative(found, expected), 1e-4, 1 / cpu_s, 1 / device_s, "fits")
 
