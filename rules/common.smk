@@ -191,6 +191,12 @@ def threads_of_sums(wildcards):
     return num_threads(NUM_CELLS[wildcards.plate], NUM_SHARDS[wildcards.plate])
 
 
+def threads_of(stage):
+    """Threads of a job that a GPU waits for, which make its tokens: eight for each GPU where there are some, else one for each process."""
+    has_gpus = gpus_of(CONFIG, stage) > 0 and cpu_build_of_torch() is None
+    return processes_of(CONFIG, stage) * (8 if has_gpus else 1)
+
+
 def names_of(plate):
     """Memory in MB of the names, labels and metrics of a plate's cells: a kilobyte each."""
     return (NUM_CELLS[plate] or 0) // 1000

@@ -91,7 +91,7 @@ rule embedding:
     cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: threads_of("embedding")
     resources:
         **placed("embedding"),
         mem_mb=inference,

@@ -55,7 +55,7 @@ rule pretraining:
     cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
-    threads: CONFIG.pretraining.processes
+    threads: threads_of("pretraining")
     resources:
         **placed("pretraining"),
         mem_mb=training,
