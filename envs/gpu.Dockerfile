@@ -10,5 +10,7 @@ RUN pip install --no-cache-dir -r /opt/causcade/envs/locks/gpu-py312.txt
 COPY pyproject.toml README.md LICENSE /opt/causcade/
 COPY src /opt/causcade/src
 RUN pip install --no-cache-dir --no-deps -e /opt/causcade
+# Texts stay Python's own, as with pandas 2.
+ENV PANDAS_FUTURE_INFER_STRING=0
 WORKDIR /work
 CMD ["causcade", "doctor"]

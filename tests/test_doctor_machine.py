@@ -18,6 +18,17 @@ def test_versions_and_processors():
     assert "torch: 2" in text
 
 
+@pytest.mark.parametrize(
+    ("version", "variable", "warns"), [("2.3.3", None, False), ("3.0.6", None, True), ("3.0.6", "0", False), ("3.0.6", "1", True)]
+)
+def test_pandas_with_texts_of_its_own_is_warned_of(monkeypatch, version, variable, warns):
+    monkeypatch.setattr(machine, "_version", lambda name: version)
+    monkeypatch.delenv(machine.INFER_STRING, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(machine.INFER_STRING, variable)
+    assert any("export PANDAS_FUTURE_INFER_STRING=0" in line for line in describe_machine()) == warns
+
+
 def test_a_machine_without_gpus_says_what_will_not_run():
     assert describe_gpus(NONE) == ["GPUs: none that torch can use (torch 2 is built for CPUs); everything runs on the CPU"]
     text = "\n".join(what_runs(Config(), NONE))

@@ -48,12 +48,15 @@ def test_the_gpu_lock_follows_from_what_was_chosen():
 
 
 def test_conda_and_containers_take_the_lock():
-    (pip,) = [part["pip"] for part in yaml.safe_load((ENVS / "gpu.yaml").read_text())["dependencies"] if isinstance(part, dict)]
+    conda = yaml.safe_load((ENVS / "gpu.yaml").read_text())
+    (pip,) = [part["pip"] for part in conda["dependencies"] if isinstance(part, dict)]
+    assert conda["variables"] == {"PANDAS_FUTURE_INFER_STRING": "0"}  # docs/gpu.md says why
     assert pip == ["-r locks/gpu-py312.txt", "-e .."]
     for name in ("gpu.Dockerfile", "gpu.def"):
         text = (ENVS / name).read_text()
         assert "pip install --no-cache-dir -r /opt/causcade/envs/locks/gpu-py312.txt" in text
         assert "pip install --no-cache-dir --no-deps -e /opt/causcade" in text
+        assert "PANDAS_FUTURE_INFER_STRING=0" in text
         assert re.search(r"^F(ROM|rom:) python:3\.12-slim-bookworm$", text, re.MULTILINE), name
 
 

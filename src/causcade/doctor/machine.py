@@ -31,6 +31,8 @@ OPTIONAL = {
 }
 RAPIDS_PYTHON = (3, 12)
 DRIVER_LIMIT_S = 20
+PANDAS_TEXTS = 3  # the version of pandas from which texts are of its own kind
+INFER_STRING = "PANDAS_FUTURE_INFER_STRING"
 
 
 class Gpus(NamedTuple):
@@ -83,11 +85,20 @@ def describe_machine() -> list[str]:
     ]
     absent = "not installed. Run `make install`, or `pip install -e .`"
     lines += [f"{name}: {_version(name) or absent}" for name in ("snakemake", "anndata", "zarr", "scanpy", "torch")]
+    lines += _pandas_in_words()
     for name, use in OPTIONAL.items():
         there = shutil.which(name) is not None if name == "chromium" else importlib.util.find_spec(name) is not None
         lines.append(f"{name}: {'installed' if there else 'not installed'} ({use})")
     lines.append(f"sbatch: {'found' if shutil.which('sbatch') else 'not found; the slurm-gpu profile needs it'}")
     return lines
+
+
+def _pandas_in_words() -> list[str]:
+    """Warn of pandas 3 with its own texts, with which causcade has not been run."""
+    version = _version("pandas") or "0"
+    if int(version.split(".")[0]) < PANDAS_TEXTS or os.environ.get(INFER_STRING) == "0":
+        return []
+    return [f"warning: pandas {version} makes texts of its own kind, with which causcade has not been run. Run `export {INFER_STRING}=0` first."]
 
 
 def describe_gpus(gpus: Gpus) -> list[str]:
