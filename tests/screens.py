@@ -46,10 +46,12 @@ def plant(rng: np.random.Generator, num_genes: int, num_sources: int) -> np.ndar
     return weight_GG * min(1.0, 0.6 / np.abs(np.linalg.eigvals(weight_GG)).max())
 
 
-def make_screen(*, seed: int = 0, num_genes: int = 60, num_drugs: int = 30, num_sources: int = 12, num_candidates: int = 15) -> Screen:
+def make_screen(
+    *, seed: int = 0, num_genes: int = 60, num_drugs: int = 30, num_sources: int = 12, num_candidates: int = 15, has_network: bool = True
+) -> Screen:
     rng = np.random.default_rng(seed)
     genes, drugs = [f"G{i:03d}" for i in range(num_genes)], [f"drug{i:02d}" for i in range(num_drugs)]
-    weight_GG = plant(rng, num_genes, num_sources)
+    weight_GG = plant(rng, num_genes, num_sources) * has_network
     direct_DG = np.zeros((num_drugs, num_genes))
     direct_DG[np.arange(num_drugs), np.arange(num_drugs) % num_sources] = -rng.uniform(0.8, 1.5, num_drugs)
     effect_DG = direct_DG @ np.linalg.inv(np.eye(num_genes) - weight_GG).T

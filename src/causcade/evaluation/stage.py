@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causcade.config import EvaluationConfig
+from causcade.evaluation.beyond_null import beyond_null_verdict
 from causcade.evaluation.comparison import compare_rankings
 from causcade.evaluation.edges import CodedEdges, build_references, build_subsets, code_edges
 from causcade.evaluation.gains import drug_bootstrap_table, evidence_gains_table, gains_table
@@ -152,6 +153,7 @@ def evaluate(inputs: EvaluationInputs, *, settings: EvaluationConfig, seed: int,
     gains = gains_table(comparison, names)
     evidence_gains = evidence_gains_table(comparison, every_name)
     summary = build_summary(comparison, references, names, held_out=held_out, hub_tests=hub_tests, leak=leak, drug_bootstrap=drug_bootstrap)
+    summary["verdicts"].append(beyond_null_verdict(inputs.scores))
     summary["score"] = inputs.score
     summary["settings"] = {**settings.model_dump(), "hub_edge_share": HUB_EDGE_SHARE, "seed": seed}
     return EvaluationTables(
