@@ -21,6 +21,7 @@ import pandas as pd
 from causcade import network
 from causcade.coexpression.partners import top_partners
 from causcade.config import Config, MaskConfig
+from causcade.errors import InputError
 from causcade.evidence import HELD_OUT_COLUMNS, choose_score, measure_evidence
 from causcade.files import write_json, write_parquet
 from causcade.fits import latent_fit_names
@@ -36,6 +37,7 @@ logger = logging.getLogger("causcade")
 NO_PRIORS = pd.DataFrame(columns=["regulator", "target", "sign", "sources", "confidence"])
 LEVELS = (0.5, 0.9)
 OWN_Z = 3.0
+MIN_PERTURBATIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,11 @@ def correlate_conditions(effects: DrugEffects) -> npt.NDArray[np.float32]:
 
 
 def _candidates(effects: DrugEffects, priors: pd.DataFrame, settings: MaskConfig) -> pd.DataFrame:
+    if len(effects.table) < MIN_PERTURBATIONS and priors.empty:
+        raise InputError(
+            f"table of conditions: expected at least {MIN_PERTURBATIONS} perturbations, from whose correlation candidate edges come, found "
+            f"{len(effects.table)}. Add perturbations, or give curated edges (--priors)."
+        )
     genes = effects.genes["gene"].tolist()
     correlation_GG = correlate_conditions(effects)
     return build_mask(top_partners(correlation_GG, genes, settings.partners), correlation_GG, priors, genes, settings)
@@ -116,7 +123,7 @@ def infer_network(effects: DrugEffects, targets: pd.DataFrame, settings: Config,
     Raises
     ------
     InputError
-        If there is no candidate edge, or fewer perturbations with a target than folds.
+        If there is no candidate edge, or there are fewer than three perturbations and no curated edge.
     """
     known = NO_PRIORS if priors is None else priors
     edges = _candidates(effects, known, settings.mask)

@@ -55,8 +55,10 @@ def responses_for_fit(
         case "boot":
             return bootstrap(effects, rng), None
         case "drugs":
-            if not (effects.num_targets_D > 0).any():
-                logger.warning("no perturbation has a target in the panel, so none can be held out")
+            num_listed = int((effects.num_targets_D > 0).sum())
+            if num_listed < settings.drug_folds:
+                # The fits are asked for before anybody knows the targets; a run of one drug must not end here.
+                logger.warning("%d perturbations have a target, too few for %d folds: none is held out", num_listed, settings.drug_folds)
                 return effects, None
             return hold_out_drugs(effects, drug_folds(effects, settings.drug_folds, rng)[int(name.removeprefix("drugs"))])
         case _:
