@@ -76,7 +76,7 @@ def as_record(line: str) -> Record:
     return Record(int(fields["JobId"]), rule, wildcards, fields["JobState"], fields)
 
 
-def wait_until(is_there: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 300) -> bool:
+def wait_until(is_there: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 900) -> bool:
     """Wait until something is true; False where snakemake has ended, or the time is over, before."""
     end = time.monotonic() + timeout_s
     while not is_there():

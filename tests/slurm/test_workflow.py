@@ -93,12 +93,12 @@ def disturbed(slurm_checkout) -> Disturbed:
         (training,) = checkout.of_rule("pretraining")
         subprocess.run(["scontrol", "update", f"JobId={training.number}", "TimeLimit=1"], check=True)
 
-        assert wait_until((checkpoints / "causal" / "main.pt").is_file, snakemake, timeout_s=600), checkout.output()
+        assert wait_until((checkpoints / "causal" / "main.pt").is_file, snakemake), checkout.output()
         hold("causal", checkout)
         (fit,) = checkout.of_rule("causal", "main")
         subprocess.run(["scancel", str(fit.number)], check=True)
         release(checkout)  # of the other fits
-        snakemake.wait(timeout=600)
+        snakemake.wait(timeout=900)
     finally:
         release(checkout)
         if snakemake.poll() is None:
