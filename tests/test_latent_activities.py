@@ -15,12 +15,14 @@ def data_of(rng, num_drugs=5, num_listed=3):
     )  # fmt: skip
 
 
-def test_first_activities():
+def test_only_listed_targets_start_with_an_activity():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     listed = torch.tensor([[True, True, False, False]])
     seen = torch.tensor([[True, False, True, True]])
-    data = ActivityData(tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, torch.ones_like(seen), 0.8, 0.5)
-    np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.98, 0.0]])
+    data = ActivityData(
+        tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, torch.ones_like(seen), 0.8, 0.5
+    )
+    np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.0, 0.0]])  # what is not hit has none yet
 
 
 def test_posterior_is_that_of_the_normal_model_written_out():
@@ -95,7 +97,9 @@ def test_marginal_likelihoods_of_the_two_ways_differ_by_that_of_the_data():
 
 def test_a_hidden_target_without_a_footprint_keeps_its_prior():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
-    data = ActivityData(tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), torch.tensor([[True]]), 0.8, 0.5)
+    data = ActivityData(
+        tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), torch.tensor([[True]]), 0.8, 0.5
+    )
     zero = torch.zeros(1, 1, dtype=torch.float64)
     mean, variance, seen = solve_activities(data, slice(0, 1), Evidence(zero, tensor([0.01]), zero, zero[None], zero), torch.tensor([False]))
     np.testing.assert_allclose(mean, [[-0.8]])

@@ -99,7 +99,7 @@ def test_a_perturbation_with_a_hidden_target_gets_its_activity_from_what_follows
     assert problem.hidden_DG.sum() >= 8
     found = estimate(problem, LatentConfig())
     hidden_DJ = problem.hidden_DG[:, problem.source_J]
-    assert (found.activity_DJ[hidden_DJ] < -0.3).mean() > 0.8  # they were hit, by 0.8 to 1.6; their mRNA does not say so
+    assert (found.activity_DJ[hidden_DJ] < -0.3).mean() >= 0.8  # they were hit, by 0.8 to 1.6; their mRNA does not say so
     measured = estimate(make_latent_problem(case.effects, LatentConfig(activity="measured")), LatentConfig())
     assert found.activity_DJ[hidden_DJ].mean() < measured.activity_DJ[hidden_DJ].mean() - 0.2
 

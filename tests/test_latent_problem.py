@@ -6,6 +6,7 @@ from latent_cases import make_case, make_effects
 
 from causcade.config_latent import LatentConfig
 from causcade.latent import make_latent_problem
+from causcade.latent.problem import _share_of_one_target
 from causcade.responses import edge_null
 
 SETTINGS = LatentConfig()
@@ -102,3 +103,30 @@ def test_which_perturbations_are_left_to_the_fit_and_which_wait():
     assert not make_latent_problem(effects, LatentConfig(activity="measured")).undecided_D.any()
     knocked = replace(effects, table=effects.table.assign(kind="knockout"))
     assert not make_latent_problem(knocked, SETTINGS).undecided_D.any()
+
+
+def test_what_composition_does_is_taken_out():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.03, (2, 150))
+    values[0] += -0.2 * -np.expm1(-1.0)
+    values[0, 0] = -1.0
+    problem = make_latent_problem(make_effects(values, 0.03, [(0, 0, -1)]), SETTINGS)
+    np.testing.assert_allclose(problem.composition_D, [-0.2, 0.0], atol=0.02)
+    np.testing.assert_allclose(problem.effect_DG + np.outer(problem.composition_D, problem.profile_G), values, atol=1e-6)
+
+
+def test_a_shared_factor_is_not_the_effect_of_one_target():
+    is_target = np.zeros((12, 3), bool)
+    is_target[:3, 0] = is_target[5:8, 1] = is_target[9, 2] = True
+    one, weight = np.ones(12), np.ones(12)
+    assert _share_of_one_target(np.where(is_target[:, 0], 3.0, 0.0), is_target, weight) == pytest.approx(1.0)
+    assert _share_of_one_target(is_target[:, 2].astype(float), is_target, weight) < 0.2  # one perturbation alone may have a strong one
+    assert _share_of_one_target(one, is_target, weight) == 0.0
+    mixed = np.arange(12.0)
+    groups = [mixed[is_target[:, 1]], mixed[~is_target[:, 1]]]
+    between = sum(len(group) * (group.mean() - mixed.mean()) ** 2 for group in groups)
+    only = is_target & np.array([False, True, False])
+    assert _share_of_one_target(mixed, only, weight) == pytest.approx(between / ((mixed - mixed.mean()) ** 2).sum())
+    drawn_twice = np.append(mixed, mixed[6])
+    twice = _share_of_one_target(drawn_twice, np.vstack([only, only[6]]), np.ones(13))
+    assert _share_of_one_target(mixed, only, np.where(np.arange(12) == 6, 2.0, 1.0)) == pytest.approx(twice)

@@ -14,9 +14,9 @@ __all__ = ["LatentConfig"]
 class LatentConfig(Section):
     """The latent-activity estimator: every gene regresses on the activities of the listed targets."""
 
-    num_rounds: Positive = Field(default=4, description="Rounds of activities and edges.")
-    first_sweeps: Positive = Field(default=25, description="Sweeps over all edges in the first round.")
-    sweeps: Positive = Field(default=15, description="Sweeps over all edges in each later round.")
+    num_rounds: Positive = Field(default=12, description="Rounds of activities and edges.")
+    first_sweeps: Positive = Field(default=10, description="Sweeps over all edges in the first round.")
+    sweeps: Positive = Field(default=6, description="Sweeps over all edges in each later round.")
     nuisance_edges: bool = Field(
         default=True, description="Also fit the pairs from listed targets that are not candidates; they take up other paths and are never reported."
     )

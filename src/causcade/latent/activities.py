@@ -39,10 +39,13 @@ class ActivityData(NamedTuple):
 
 
 def first_activities(data: ActivityData) -> Tensor:
-    """Activities to start from, [D, J]: the mRNA, shrunk where it is no listed target; the typical effect where it is not looked at."""
-    shrunk_DJ = data.effect_DJ * (1 - 2 * data.variance_DJ / data.effect_DJ.square().clamp_min(1e-30)).clamp_min(0)
-    measured_DJ = torch.where(data.listed_DJ, data.effect_DJ, shrunk_DJ)
-    return torch.where(data.seen_DJ, measured_DJ, data.sign_DJ * data.typical_effect)
+    """Activities to start from, [D, J]: of listed targets alone, their mRNA, or the typical effect where it is not looked at; 0 elsewhere.
+
+    A gene that only follows must not start with an activity: all that follows the same regulator would look like its targets, and a listed gene that
+    a hub regulates would take the edges of the hub. What is not hit gets its activity in the next round, from the regulators found.
+    """
+    start_DJ = torch.where(data.seen_DJ, data.effect_DJ, data.sign_DJ * data.typical_effect)
+    return torch.where(data.listed_DJ, start_DJ, torch.zeros_like(start_DJ))
 
 
 class Evidence(NamedTuple):

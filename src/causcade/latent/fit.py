@@ -72,7 +72,7 @@ class LatentFit:
         fitted_DG = posterior.activity_DJ @ posterior.edge_GJ.T
         # A listed gene is known by its own activity, which holds what hits it directly.
         fitted_DG[:, problem.source_J] = posterior.activity_DJ
-        return fitted_DG + problem.strength_DF @ posterior.loading_GF.T
+        return fitted_DG + problem.strength_DF @ posterior.loading_GF.T + np.outer(problem.composition_D, problem.profile_G)
 
     def propagate(self, direct_DJ: Float64) -> Float64:
         """Responses that follow from direct effects on listed genes, [D, G], over at most six hops."""

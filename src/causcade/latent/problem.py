@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from causcade.config_latent import LatentConfig
 from causcade.responses import DrugEffects, fit_shared_response
+from causcade.responses.composition import composition_profile, fit_composition
 from causcade.responses.shared import MIN_PERTURBATIONS
 
 __all__ = ["LatentProblem", "make_latent_problem"]
@@ -26,6 +27,8 @@ HIDDEN_Z = 2.5  # below it, in a perturbation without such a target, the target 
 PRUNE_Z = 1.0  # below it, beside a target that is seen, a link is dropped if links are pruned
 MIN_LINKS = 5  # links from which a typical effect is estimated
 DEFAULT_EFFECT = 1.0
+ONE_TARGET = 0.5  # share of the variance of a shared factor between perturbations, from which it is the effect of one target
+MIN_HITS = 2  # perturbations of such a target
 UNMEASURED = 1e3  # error of what was not measured, relative to the largest
 DIRECT_SPREAD = 0.7  # standard deviation of a direct effect, as a share of the typical one
 MIN_TAU_SHARE = 0.3  # the least unexplained standard deviation, as a share of the median standard error
@@ -42,7 +45,9 @@ class LatentProblem:
     Attributes
     ----------
     effect_DG, variance_DG
-        Effects, and the squares of their standard errors; 0 and 1 where nothing was measured.
+        Effects less what composition does, and the squares of their standard errors; 0 and 1 where nothing was measured.
+    composition_D, profile_G
+        What composition does, as the product of the two (:mod:`causcade.responses.composition`).
     weight_DG
         Multiplicity of the perturbation where the effect takes part in the regression of the gene; 0 at listed targets and where nothing was
         measured.
@@ -72,6 +77,8 @@ class LatentProblem:
 
     effect_DG: Float64
     variance_DG: Float64
+    composition_D: Float64
+    profile_G: Float64
     weight_DG: Float64
     strength_DF: Float64
     source_J: IndexArray
@@ -105,6 +112,8 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
 
     Perturbations without a target take part too: what moves in them tells how genes follow each other.
     """
+    composition_D, profile_G = fit_composition(effects), composition_profile(effects)
+    effects = replace(effects, effect_DG=(effects.effect_DG - np.outer(composition_D, profile_G)).astype(np.float32))
     error_DG = effects.se_DG.astype(np.float64)
     measured_DG = np.isfinite(effects.effect_DG) & np.isfinite(error_DG) & (error_DG > 0)
     effect_DG = np.where(measured_DG, effects.effect_DG, 0.0).astype(np.float64)
@@ -132,8 +141,8 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     # A dropped link is a link no more, but what it does to its target stays out of the regression: it would stand out as an edge.
     weight_DG = (measured_DG & ~effects.is_target_DG) * weight_D[:, None]
     return LatentProblem(
-        effect_DG=effect_DG, variance_DG=variance_DG, weight_DG=weight_DG, strength_DF=_shared_strengths(effects, measured_DG),
-        source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
+        effect_DG=effect_DG, variance_DG=variance_DG, composition_D=composition_D, profile_G=profile_G, weight_DG=weight_DG,
+        strength_DF=_shared_strengths(effects, measured_DG), source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
         hidden_DG=hidden_DG, undecided_D=undecided_D, ambiguous_D=undecided_D & clear_D & still_D, typical_effect=typical,
         direct_sd=DIRECT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
@@ -142,7 +151,7 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
 
 
 def _shared_strengths(effects: DrugEffects, measured_DG: BoolArray) -> Float64:
-    """Strengths of the shared responses; only as many as the number of different target sets allows.
+    """Strengths of the shared responses; only as many as the number of different target sets allows, and none that is the effect of one target.
 
     What a few targets do, hit again and again, is a response that many perturbations share; a factor would take it from the network.
     """
@@ -152,7 +161,20 @@ def _shared_strengths(effects: DrugEffects, measured_DG: BoolArray) -> Float64:
         effects = replace(effects, effect_DG=np.where(measured_DG, effects.effect_DG, 0).astype(np.float32), se_DG=error_DG)
     listed_DG = effects.is_target_DG[effects.num_targets_D > 0]
     num_different = len(np.unique(np.packbits(listed_DG, axis=1), axis=0)) + int((effects.num_targets_D == 0).sum())
-    return fit_shared_response(effects).strength_DF[:, : sum(num_different >= least for least in MIN_PERTURBATIONS)]
+    strength_DF = fit_shared_response(effects).strength_DF[:, : sum(num_different >= least for least in MIN_PERTURBATIONS)]
+    share_F = [_share_of_one_target(strength_D, effects.is_target_DG, effects.table["weight"].to_numpy(np.float64)) for strength_D in strength_DF.T]
+    return np.asarray(strength_DF[:, np.array(share_F, dtype=np.float64) < ONE_TARGET])
+
+
+def _share_of_one_target(strength_D: Float64, is_target_DG: BoolArray, weight_D: Float64) -> float:
+    """Largest share of the variance of a factor between perturbations that hitting one gene explains; of genes that at least two hit."""
+    hits_DJ = is_target_DG[:, is_target_DG.sum(axis=0) >= MIN_HITS].astype(np.float64)
+    centred_D = strength_D - np.average(strength_D, weights=weight_D)
+    num, num_J = weight_D.sum(), weight_D @ hits_DJ
+    # Between the perturbations that hit the gene and the others; the squares of the second follow from those of the first.
+    between_J = np.divide(((weight_D * centred_D) @ hits_DJ) ** 2 * num, num_J * (num - num_J), out=np.zeros_like(num_J), where=num_J < num)
+    total = float(weight_D @ centred_D**2)
+    return float(between_J.max(initial=0.0)) / total if total > 0 else 0.0
 
 
 def _pruned(is_target_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray) -> BoolArray:
