@@ -1,5 +1,6 @@
 """The text of `causcade doctor`; its times are worked out from recorded benchmark files."""
 
+import csv
 from pathlib import Path
 
 import anndata
@@ -19,6 +20,7 @@ from causcade.validation import merge, read_yaml
 CONFIG = Path(__file__).parents[1] / "config"
 COUNTS = sp.csr_matrix(np.array([[1, 0, 2], [0, 3, 0]], dtype=np.float32))
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+BUSY_S = 2785  # by the clock, of the demo of tests/data/demo_benchmarks.tsv
 DEMO_S = 316  # by the clock on two idle cores, 5 min 16 s (README.md)
 
 
@@ -91,6 +93,23 @@ def test_the_prediction_for_the_demo_is_within_a_factor_of_two(tmp_path, monkeyp
     found = examination.predict(works_of(config, sizes_of(config)), known.rates, examination.Machine(cores=2, num_jobs=2, has_gpus=False))
     assert found.unknown == []
     assert DEMO_S / 2 < found.wall_s < DEMO_S * 2
+
+
+def test_recorded_benchmark_files_give_the_time_of_their_run(tmp_path):
+    """A demo on a busy machine, whose jobs waited far longer than they computed: the schedule of its recorded jobs is what the clock said."""
+    with (Path(__file__).parent / "data/demo_benchmarks.tsv").open() as file:
+        rows = list(csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t"))
+    for row_ in rows:
+        path = tmp_path / "simulated/benchmarks" / row_["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{HEAD}{row_['s']}\t0:00:00\t{row_['max_rss']}\t0\t0\t0\t0\t0\t0\t{row_['cpu_time']}\n")
+    config = Config(results=str(tmp_path))
+    known = examination._what_was_measured(config, None, works_of(config, sizes_of(config)))
+    machine = examination.Machine(cores=2, num_jobs=2, has_gpus=False)
+    found = examination.predict(works_of(config, sizes_of(config)), known.rates, machine, recorded=known.recorded, then=known.then)
+    assert all(line.is_recorded for line in found.lines)
+    assert BUSY_S / 1.25 < found.wall_s < BUSY_S * 1.25
+    assert sum(float(row_["s"]) for row_ in rows) / 2 < found.wall_s
 
 
 def test_benchmark_files_of_this_run_take_precedence(tmp_path, monkeypatch):
