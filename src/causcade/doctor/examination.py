@@ -86,7 +86,7 @@ def examine(
         lines.append(f"warning: that is more disk than is free at {config.results}. Set `results` to a larger disk.")
     if not works:
         return "\n".join(lines)
-    known = _what_was_measured(config, measured, works)
+    known = _what_was_measured(config, measured, works, has_gpus=bool(gpus.names))
     factor, told = _factor(known.rates, measure=measure)
     machine = _machine(chosen, gpus, config, factor)
     lines += ["", *_profile_in_words(chosen, config, works), *told]
@@ -167,8 +167,11 @@ def _disk_of_run(config: Config, sizes: Sizes, works: Sequence[Work]) -> list[st
     return lines
 
 
-def _what_was_measured(config: Config, folder: Path | None, works: list[Work]) -> _Measured:
-    """Rates, and the benchmark files of a run: the one that was named, or an earlier one of this run."""
+def _what_was_measured(config: Config, folder: Path | None, works: list[Work], *, has_gpus: bool = False) -> _Measured:
+    """Rates, and the benchmark files of a run: the one that was named, or an earlier one of this run.
+
+    Without a manifest, as after a run that was stopped, it is taken to be of this configuration and of the GPUs that are here.
+    """
     rates = read_rates()
     place = Path(config.results) / config.run if folder is None else folder
     recorded = read_recorded(place / "benchmarks")
@@ -177,7 +180,7 @@ def _what_was_measured(config: Config, folder: Path | None, works: list[Work]) -
             raise InputError(f"{folder}: expected a run with files benchmarks/*.tsv, found none. Give a folder such as results/simulated.")
         return _Measured(rates=rates, recorded={}, then=[], folder=None)
     manifest = place / "manifest.json"
-    then = works
+    then = works if has_gpus else [_on_processors(work) for work in works]
     if manifest.is_file():
         value: dict[str, Any] = read_json(manifest)
         # a run of another version may lack keys, or have others; what is the same now is taken from it
