@@ -225,7 +225,7 @@ def _embedding(config: Config, sizes: Sizes) -> Iterator[Work]:
 
 def _basal(config: Config, sizes: Sizes, dimensions: int) -> Iterator[Work]:
     settings, num_genes = config.basal, sizes.num_genes
-    if settings.baseline == "matched_control":
+    if settings.baseline != "control_mean":
         cells = min(settings.max_cells, sizes.num_controls)
         width = dimensions * num_genes + settings.hidden * (dimensions + num_genes)  # D G + H (D + G)
         flops = 6.0 * cells * width * settings.max_epochs
@@ -234,7 +234,7 @@ def _basal(config: Config, sizes: Sizes, dimensions: int) -> Iterator[Work]:
             "basal", "basal", flops, "operations", after=("basal_roll",), threads=2, gpus=_gpus(config, "basal"), flops=flops,
             cells=_largest_cells(sizes),
         )  # fmt: skip
-    share = sizes.num_controls / max(1.0, sizes.num_cells)
+    share = 1.0 if settings.baseline == "own_cell" else sizes.num_controls / max(1.0, sizes.num_cells)
     jobs = {name: share * value for name, value in _nonzero(sizes).items()}
     yield Work(
         rule="basal_baseline", stage="basal", jobs=jobs, unit="non-zero counts", after=("basal", "embedding"), cells=_largest_cells(sizes),
