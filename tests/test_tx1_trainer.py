@@ -12,6 +12,7 @@ import causcade.tx1.trainer as trainer
 from causcade.errors import InputError
 from causcade.files import read_json, write_json
 from causcade.stopping import Stopped
+from causcade.tx1.model import Tx1
 from causcade.tx1.objective import loss_factor, squared_errors
 from causcade.tx1.optimiser import DecoupledAdamW, rate_factor
 from causcade.tx1.parallel import Group
@@ -127,6 +128,42 @@ def test_a_state_of_another_training_is_kept_aside_and_training_begins_anew(plat
     assert read_json(tmp_path / "state-other" / "state.json")["step"] == 3
     assert_equal(found, run(plates, tmp_path / "fresh", model=make_model(d_model=32)))
     assert [record["step"] for record in read_records(tmp_path / "metrics.jsonl")] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_out_of_memory_halves_the_micro_batches_and_goes_on(plates, tmp_path, monkeypatch, caplog, optimiser):
+    settings = replace(SETTINGS, optimiser=optimiser, steps=4)
+    expected = run(plates, tmp_path / "whole", settings, model=make_model(expression_dropout=0.0))
+    forward, tried = Tx1.forward, []
+
+    def limited(self, batch, **options):
+        tried.append(len(batch.gene_BL))
+        found = forward(self, batch, **options)
+        if tried[-1] > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    monkeypatch.setattr(Tx1, "forward", limited)
+    found = run(plates, tmp_path / "part", settings, model=make_model(expression_dropout=0.0))
+    assert tried[:2] == [16, 8]
+    assert max(tried[2:]) == 4  # once halved, they stay so
+    assert caplog.text.count("going on with half as many") == 2
+    for name, value in found.state_dict().items():
+        if not name.endswith("Wqkv.bias"):  # the true gradient of its keys' part is 0
+            torch.testing.assert_close(value, expected.state_dict()[name], atol=1e-4, rtol=0, msg=name)
+    errors = [[record["loss"] for record in read_records(tmp_path / name / "metrics.jsonl")] for name in ("whole", "part")]
+    np.testing.assert_allclose(*errors, rtol=1e-4)
+
+
+def test_no_memory_for_one_cell_is_told(plates, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Tx1, "forward", fail)
+    message = r"expected memory for micro-batches of up to \d+ tokens .* on cpu, found too little\. Lower `pretraining\.micro_cells`"
+    for mode in ("exact", "compatible"):  # where means of micro-batches are averaged, cutting would change the result
+        with pytest.raises(InputError, match=message):
+            run(plates, tmp_path / mode, replace(SETTINGS, mode=mode))
 
 
 def test_a_damaged_state_is_told(plates, tmp_path):

@@ -29,6 +29,7 @@ from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.tx1.batch import TokenBatch, Tx1Output
 from causcade.tx1.embedded import CellBlock, Embedded, EmbedSettings, canonical, check_coverage, drug_rows
+from causcade.tx1.memory import is_out_of_memory, part_of
 from causcade.tx1.tokens import collate, num_expressed, sum_repeated
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ logger = logging.getLogger(__name__)
 # Measured with benchmarks/embedding.py: from here on, larger batches are no faster.
 BATCH_TOKENS = {"cuda": 131_072, "cpu": 4_096}
 EARLY_CELLS = 256
-NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class _Batch(NamedTuple):
@@ -201,7 +201,7 @@ class CellEmbedder:
         try:
             return self._forward(batch)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # out of the handler, so that the tensors of the failed attempt are free
         num_cells, length = batch.gene_BL.shape
@@ -215,7 +215,7 @@ class CellEmbedder:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         middle = num_cells // 2
-        return torch.cat([self._run(_part(batch, slice(0, middle))), self._run(_part(batch, slice(middle, None)))])
+        return torch.cat([self._run(part_of(batch, slice(0, middle))), self._run(part_of(batch, slice(middle, None)))])
 
     def _forward(self, batch: TokenBatch) -> torch.Tensor:
         """Run the model on a batch [B, D], and add to the sums of genes."""
@@ -232,16 +232,6 @@ class CellEmbedder:
             self._sum_GD.index_add_(0, self._place_on_device[moved.gene_BL.flatten()], hidden_TD)
             self.gene_cells_G += np.bincount(self._place_V[batch.gene_BL.numpy().ravel()], minlength=len(self.gene_ids) + 1)[:-1]
         return z_BD
-
-
-def _part(batch: TokenBatch, cells: slice) -> TokenBatch:
-    """Take some cells of a batch."""
-    return batch._replace(**{name: values[cells] for name, values in batch._asdict().items() if values is not None})
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says that memory ran out: its own kind on a GPU, a text on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 def embed_blocks(

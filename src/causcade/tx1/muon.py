@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "inner_matrices", "orthogonal"]
+from causcade.tx1.optimiser import DecoupledAdamW
+
+__all__ = ["Muon", "OptimiserName", "inner_matrices", "optimisers_of", "orthogonal"]
+
+OptimiserName = Literal["adamw", "muon"]
 
 MOMENTUM = 0.95
 ROUNDS = 5
@@ -91,3 +95,14 @@ class Muon(torch.optim.Optimizer):
                 step_MN = torch.cat([orthogonal(part) * (SCALE * math.sqrt(max(part.shape))) for part in parts])
                 parameter.mul_(keep).add_(step_MN, alpha=-group["lr"])
         return loss
+
+
+def optimisers_of(
+    model: nn.Module, name: OptimiserName, *, learning_rate: float, weight_decay: float, is_fused: bool
+) -> tuple[DecoupledAdamW | Muon, ...]:
+    """Make AdamW for all parameters of a model, or for those that Muon does not take."""
+    matrices = inner_matrices(model) if name == "muon" else []
+    taken = set(map(id, matrices))
+    rest = [value for value in model.parameters() if value.requires_grad and id(value) not in taken]
+    adamw = DecoupledAdamW(rest, learning_rate=learning_rate, weight_decay=weight_decay, is_fused=is_fused)
+    return (adamw, Muon(matrices, learning_rate=learning_rate, weight_decay=weight_decay)) if matrices else (adamw,)

@@ -22,10 +22,11 @@ import torch
 from causcade.errors import InputError
 from causcade.runtime import Progress
 from causcade.stopping import Stopped, stop_requests
+from causcade.tx1.memory import cut_micros, is_out_of_memory
 from causcade.tx1.model import Tx1
-from causcade.tx1.muon import Muon, inner_matrices
+from causcade.tx1.muon import OptimiserName, optimisers_of
 from causcade.tx1.objective import Mode, loss_factor, scale_targets, squared_errors, squared_unit
-from causcade.tx1.optimiser import DecoupledAdamW, Schedule, rate_factor
+from causcade.tx1.optimiser import Schedule, rate_factor
 from causcade.tx1.parallel import Group
 from causcade.tx1.seeds import name_key
 from causcade.tx1.shape import forward_flops
@@ -38,7 +39,6 @@ __all__ = ["OptimiserName", "Precision", "TrainingSettings", "computes_in_bfloat
 logger = logging.getLogger("causcade")
 
 Precision = Literal["auto", "float32", "bfloat16"]
-OptimiserName = Literal["adamw", "muon"]
 
 BACKWARD_FACTOR = 3  # forward and backward pass, in forward passes
 
@@ -146,15 +146,6 @@ def train(
         trainer.run(fingerprint, validate)
 
 
-def _optimisers(model: Tx1, settings: TrainingSettings, *, is_fused: bool) -> tuple[DecoupledAdamW | Muon, ...]:
-    """AdamW for all parameters, or for those that Muon does not take."""
-    matrices = inner_matrices(model) if settings.optimiser == "muon" else []
-    taken = set(map(id, matrices))
-    rest = [value for value in model.parameters() if value.requires_grad and id(value) not in taken]
-    adamw = DecoupledAdamW(rest, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, is_fused=is_fused)
-    return (adamw, Muon(matrices, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)) if matrices else (adamw,)
-
-
 class _Window:
     """What was done since the last record."""
 
@@ -173,6 +164,7 @@ class _Trainer:
     ) -> None:
         self.model, self.stream, self.settings, self.group, self.folder, self.is_stopping = model, stream, settings, group, folder, is_stopping
         self.step, self.num_empty = 0, 0
+        self.most_positions: int | None = None  # of a micro-batch, once memory has run out
         if settings.recompute:
             model.recompute_layers()
         if settings.compile:
@@ -180,7 +172,10 @@ class _Trainer:
         in_bfloat16 = computes_in_bfloat16(settings.precision, group.device)
         self.wrapped = group.wrap(model, list(model.layers), in_bfloat16=in_bfloat16)
         trained = [value for value in model.parameters() if value.requires_grad]
-        self.optimisers = _optimisers(model, settings, is_fused=group.device.type == "cuda")
+        self.optimisers = optimisers_of(
+            model, settings.optimiser, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay,
+            is_fused=group.device.type == "cuda",
+        )  # fmt: skip
         self.parameters = trained
         self.num_warmup = round(settings.warmup * settings.steps)
         self.peak = peak_flops(group.device) if in_bfloat16 else None
@@ -236,7 +231,41 @@ class _Trainer:
         if total == 0:
             self._pass_over()
             return 0.0
-        torch.manual_seed(name_key("dropout", settings.seed, self.step, group.rank) >> 1)
+        before = self.window.errors
+        while not self._passes(batch := self._cut(batch), int(total), fingerprint):
+            self._go_smaller(batch)
+            self.window.errors = before
+        norm = self._clip()
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.model.zero_grad(set_to_none=True)
+        self._count(batch)
+        self.step += 1
+        return norm
+
+    def _cut(self, batch: StepBatch) -> StepBatch:
+        """Cut micro-batches that memory did not hold before."""
+        return batch if self.most_positions is None else batch._replace(micros=cut_micros(batch.micros, self.most_positions))
+
+    def _go_smaller(self, batch: StepBatch) -> None:
+        """After memory ran out: forget the gradient so far, and halve the largest micro-batch from now on."""
+        longest = max(micro.batch.gene_BL.shape[1] for micro in batch.micros)
+        largest = max(micro.batch.gene_BL.numel() for micro in batch.micros)
+        if self.group.size > 1 or self.settings.mode != "exact" or all(len(micro.batch.gene_BL) == 1 for micro in batch.micros):
+            raise InputError(
+                f"TX1: expected memory for micro-batches of up to {largest:,} tokens (cells of up to {longest:,}) on {self.group.device}, found too "
+                "little. Lower `pretraining.micro_cells` or `max_length`, or take a smaller model; the state of the last checkpoint is kept."
+            )
+        self.most_positions = max(largest // 2, 1)
+        logger.warning("out of memory with %d tokens at a time: going on with half as many", largest)
+        self.model.zero_grad(set_to_none=True)
+        if self.group.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _passes(self, batch: StepBatch, total: int, fingerprint: str) -> bool:
+        """Make the passes of a step; False where memory ran out."""
+        group = self.group
+        torch.manual_seed(name_key("dropout", self.settings.seed, self.step, group.rank) >> 1)
         self.model.train()
         # Processes exchange parts of the model or the gradient in each pass: all make as many, at least one.
         num_passes = group.largest(max(len(batch.micros), 1))
@@ -245,15 +274,14 @@ class _Trainer:
                 self.model.zero_grad(set_to_none=True)
                 self._stop(fingerprint)
             micro = batch.micros[number] if number < len(batch.micros) else None
-            with group.gradients(self.wrapped, are_complete=number == num_passes - 1):
-                self._pass(micro, int(total), len(batch.micros))
-        norm = self._clip()
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.model.zero_grad(set_to_none=True)
-        self._count(batch)
-        self.step += 1
-        return norm
+            try:
+                with group.gradients(self.wrapped, are_complete=number == num_passes - 1):
+                    self._pass(micro, total, len(batch.micros))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                return False
+        return True
 
     def _pass(self, micro: Micro | None, total: int, num_micro: int) -> None:
         """Forward and backward pass of a micro-batch, or of an empty one that changes nothing."""
@@ -271,7 +299,7 @@ class _Trainer:
         errors = squared_errors(output, target_BL, batch.is_masked_BL)
         factor = loss_factor(micro.num_masked, total=total, num_micro=num_micro, num_processes=self.group.size, mode=settings.mode)
         ((errors.expression + errors.product) * factor).backward()  # type: ignore[no-untyped-call]
-        self.window.errors += torch.stack([errors.expression, errors.product]).detach()
+        self.window.errors = self.window.errors + torch.stack([errors.expression, errors.product]).detach()
 
     def _clip(self) -> float:
         """Clip the gradient; equal in all processes."""
