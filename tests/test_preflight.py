@@ -80,6 +80,12 @@ def test_more_processors_memory_nodes_or_time_than_there_are():
     assert "`set-resources: {quality: {runtime: 2880}}`" in found
 
 
+def test_as_many_gpus_as_processes():
+    assert mistakes_of([ask("causal", gpus=4, processes=4), ask("causal", processes=4)], PLAIN) == []
+    found = only([ask("causal", gpus=2, processes=4)])
+    assert "causal: expected one GPU for each of its 4 processes, found 2 asked for" in found
+
+
 def test_a_partition_file_chooses_where_no_partition_is_named():
     limits = {"cpu": {}, "gpu": {}}
     assert mistakes_of([ask(partition=None, gpus=99)], PLAIN, limits) == []

@@ -40,6 +40,7 @@ class Request:
     memory_mb: int = 0
     minutes: int = 0
     over_nodes: bool = False
+    processes: int = 1
 
 
 def request_of(rule: str, resources: Mapping[str, Any], threads: int) -> Request:
@@ -57,7 +58,7 @@ def request_of(rule: str, resources: Mapping[str, Any], threads: int) -> Request
     return Request(
         rule=rule, partition=text("slurm_partition"), account=text("slurm_account"), nodes=number("nodes", 1), gpu_model=text("gpu_model"),
         gpus=int(per_node.group(1)) if per_node else number("gpu"), cpus=number("cpus_per_task", threads), memory_mb=number("mem_mb"),
-        minutes=number("runtime"), over_nodes=text("mpi") is not None,
+        minutes=number("runtime"), over_nodes=text("mpi") is not None, processes=number("processes", 1),
     )  # fmt: skip
 
 
@@ -80,6 +81,12 @@ def mistakes_of(requests: Iterable[Request], cluster: Cluster, partition_file: M
         if name not in cluster.partitions
     ]
     mistakes += _account_mistakes(requests, cluster)
+    mistakes += [
+        f"{request.rule}: expected one GPU for each of its {request.processes} processes, found {request.gpus} asked for. `processes` in the "
+        f"configuration decides: correct it there, and take `gpu` of {request.rule} out of `set-resources`."
+        for request in requests
+        if request.processes > 1 and request.gpus not in (0, request.processes)
+    ]
     by_partition: dict[str | None, list[Request]] = {}
     for request in requests:
         by_partition.setdefault(request.partition, []).append(request)
