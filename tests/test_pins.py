@@ -88,7 +88,9 @@ def test_what_does_not_decide_a_model_leaves_it(trained, change):
         ({"embedding": {"dimensions": 3}}, ["panel"]),
         ({"basal": {"hidden": 3}}, ["panel", "embedding_basis"]),
         ({"backend": "cpu"}, ["panel", "embedding_basis"]),
-        ({"input": {"block_cells": 512}}, ["panel", "embedding_basis"]),
+        ({"basal": {"max_cells": 9}}, ["panel", "embedding_basis"]),
+        # What the decoder is used for, and how fast it is fitted, change nothing of it.
+        ({"basal": {"baseline": "control_mean", "processes": 2}, "input": {"block_cells": 512}}, OF_PCA),
     ],
 )
 def test_a_change_frees_its_stage_and_those_that_rest_on_it(pinned, change, left):

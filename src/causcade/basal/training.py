@@ -78,7 +78,7 @@ def fit_basal(
     seed
         Seed of the first weights, the held-out wells and the order of the cells.
     device
-        torch device, such as ``"cpu"`` or ``"cuda:0"``; on a GPU the decoder is computed in bfloat16, its weights and the errors are float32.
+        torch device, such as ``"cpu"`` or ``"cuda:0"``; on a GPU it is trained in bfloat16, with weights in float32, and judged in float32.
     ranks
         The processes that make the fit together; each calls with equal arguments and gets the same fit.
     checkpoint
@@ -234,19 +234,19 @@ class _Trainer:
             if number >= self.state.position:
                 yield rows
 
-    def errors(self, rows: Rows) -> torch.Tensor:
-        """Sum of squared errors of some cells."""
+    def errors(self, rows: Rows, *, in_training: bool) -> torch.Tensor:
+        """Sum of squared errors of some cells; on a GPU predictions are bfloat16 in training, and float32 where they are judged."""
         z_BD = torch.from_numpy(self.cells.embeddings(rows)).to(self.device)
         x_BG = torch.from_numpy(self.cells.expression(rows).toarray()).to(self.device)
-        reduced = torch.autocast("cuda", dtype=torch.bfloat16) if self.device.type == "cuda" else contextlib.nullcontext()
-        with reduced:
+        is_reduced = in_training and self.device.type == "cuda"
+        with torch.autocast("cuda", dtype=torch.bfloat16) if is_reduced else contextlib.nullcontext():
             predicted_BG = self.decoder(z_BD)
         error: torch.Tensor = (predicted_BG.float() - x_BG).square().sum()
         return error
 
     def advance(self, rows: Rows) -> None:
         """One step on a batch, of which each process takes a part."""
-        error = self.errors(rows[self.ranks.part(len(rows))])
+        error = self.errors(rows[self.ranks.part(len(rows))], in_training=True)
         gradients = torch.autograd.grad(error / (len(rows) * self.cells.num_genes), self.parameters)
         *summed, error = self.ranks.add([*gradients, error.detach()])
         for parameter, gradient in zip(self.parameters, summed, strict=True):
@@ -261,7 +261,7 @@ class _Trainer:
         mine = self.test[self.ranks.part(len(self.test))]
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         for start in range(0, len(mine), self.settings.batch_cells):
-            total += self.errors(mine[start : start + self.settings.batch_cells])
+            total += self.errors(mine[start : start + self.settings.batch_cells], in_training=False)
         (total,) = self.ranks.add([total])
         return self.ranks.number_of_first(lambda: float(total)) / (len(self.test) * self.cells.num_genes)
 
