@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tx1_training_cases import make_plate
-from tx1_two_processes import SETTINGS, train_once
+from tx1_two_processes import BY_MUON, SETTINGS, train_once
 
 from causcade.errors import InputError
 from causcade.tx1.parallel import Group, open_group
@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     torch.save(train_once(folder, "alone", ALONE), folder / "alone.pt")
+    torch.save(train_once(folder, "alone_muon", ALONE, settings=BY_MUON), folder / "alone_muon.pt")
     return folder
 
 
@@ -53,11 +54,11 @@ def largest_difference(first, second):
     return found
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_equal_one_on_the_same_cells(folder, kind):
-    alone, two = (torch.load(folder / f"{name}.pt") for name in ("alone", kind))
+@pytest.mark.parametrize(("kind", "one"), [("ddp", "alone"), ("fsdp", "alone"), ("muon", "alone_muon")])
+def test_two_processes_equal_one_on_the_same_cells(folder, kind, one):
+    alone, two = (torch.load(folder / f"{name}.pt") for name in (one, kind))
     assert alone.keys() == two.keys()
-    first, second = (read_records(folder / name / "metrics.jsonl") for name in ("alone", kind))
+    first, second = (read_records(folder / name / "metrics.jsonl") for name in (one, kind))
     assert [record["step"] for record in first] == [record["step"] for record in second]
     for name in ("loss", "expression_mse", "product_mse", "held_out_expression_mse", "held_out_product_mse"):
         values = ([record[name] for record in records if name in record] for records in (first, second))

@@ -19,6 +19,7 @@ from causcade.tx1.trainer import TrainingSettings, train
 from causcade.tx1.validation import Validation, sample_cells
 
 SETTINGS = TrainingSettings(steps=8, learning_rate=1e-2, checkpoint_every=4, log_every=1)
+BY_MUON = replace(SETTINGS, optimiser="muon")
 
 
 def train_once(folder: Path, name: str, group: Group, *, settings: TrainingSettings = SETTINGS) -> dict[str, torch.Tensor]:
@@ -46,6 +47,10 @@ def main(folder: Path) -> None:
                 torch.save(state, folder / f"{kind}.pt")
             else:
                 assert kind == "ddp" or not state
+            if kind == "ddp":
+                state = train_once(folder, "muon", group, settings=BY_MUON)
+                if group.is_first:
+                    torch.save(state, folder / "muon.pt")
             group.wait()
 
 
