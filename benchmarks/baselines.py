@@ -162,7 +162,8 @@ def judged(case: Case, judge: Judge, plan: ScreenPlan, conditions: list[str], ba
     correlation = float(np.corrcoef(effect_DG.ravel(), truth_DG.ravel())[0, 1])
     return {
         "true_left": slope / plain["slope"], "noise": noise / plain["noise"], "correlation_with_truth": correlation,
-        "neumann": judge.rank(np.abs(neumann.score_C), neumann.weight_C), "latent": judge.rank(latent.edges["score"].to_numpy(), latent.edges["sign"].to_numpy()),
+        "neumann": judge.rank(np.abs(neumann.score_C), neumann.weight_C),
+        "latent": judge.rank(latent.edges["score"].to_numpy(), latent.edges["sign"].to_numpy()),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from causcade.validation import merge
 
 PCA = {"embedding": {"source": "pca"}}
 OF_PCA = ["panel", "embedding_basis", "basal"]
-TRAINED = {"embedding": {"source": "tx1"}}
+TRAINED = {"embedding": {"source": "tx1"}, "pretraining": {"optimiser": "adamw"}}  # the one that goes with `parallel: fsdp` too
 OF_TRAINED = ["panel", "pretraining", "basal"]
 
 
