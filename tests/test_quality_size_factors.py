@@ -1,65 +1,58 @@
-"""Size factors: a gene that takes half of the counts falls, and the others stay where they are."""
+"""Totals without a gene that takes half of the counts: it falls, and the others stay where they are."""
+
+import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 from causcade.cells import CellStore
 from causcade.config import QualityConfig
 from causcade.quality import store_plate
-from causcade.quality.size_factors import size_factors
+from causcade.quality.size_factors import totals_without_dominant
+
+GENES = np.array([f"G{gene}" for gene in range(30)])
 
 
-def draw(num_cells=60, num_genes=30, seed=0):
-    """Counts of controls and of cells in which gene 0, half of the counts of a control, is gone."""
+def draw(num_cells=60, seed=0):
+    """Counts of controls, half of them of gene 0, and of cells in which that gene is gone."""
     rng = np.random.default_rng(seed)
-    mean_G = np.r_[300.0, np.full(num_genes - 1, 300 / (num_genes - 1))]
-    mean_NG = np.tile(mean_G, (2 * num_cells, 1))
+    mean_NG = np.tile(np.r_[300.0, np.full(29, 300 / 29)], (2 * num_cells, 1))
     mean_NG[num_cells:, 0] = 0
-    counts = rng.poisson(mean_NG / mean_NG.sum(axis=1, keepdims=True) * 2000)
-    label = np.repeat(["control", "down"], num_cells)
-    obs = pd.DataFrame({"perturbation": label, "dose": 0.0, "cell_line": "A", "is_control": label == "control", "total_counts": counts.sum(axis=1)})
-    return counts, obs
+    return rng.poisson(mean_NG / mean_NG.sum(axis=1, keepdims=True) * 2000), np.repeat([True, False], num_cells)
 
 
 def blocks(counts, size):
-    return ((slice(start, start + size), sp.csr_matrix(counts[start : start + size])) for start in range(0, len(counts), size))
+    return lambda: ((None, sp.csr_matrix(counts[start : start + size])) for start in range(0, len(counts), size))
 
 
 @pytest.mark.parametrize("size", [7, 1000])
-def test_effective_totals_leave_the_other_genes_alone(size):
-    counts, obs = draw()
-    factor_N = size_factors(blocks(counts, size), obs)
-    assert (factor_N[:60] == 1).all()
-    np.testing.assert_allclose(factor_N[60:], 2, rtol=0.02)
-    shares = counts / (obs["total_counts"].to_numpy() * factor_N)[:, None]
-    ratio_G = shares[60:, 1:].mean(axis=0) / shares[:60, 1:].mean(axis=0)
-    assert abs(np.median(ratio_G) - 1) < 0.02
-    # The median ratio itself, from a slow double loop.
-    plain = counts / obs["total_counts"].to_numpy()[:, None]
-    expected = np.median([plain[60:, g].mean() / plain[:60, g].mean() for g in range(1, 30)])
-    np.testing.assert_allclose(factor_N[-1], expected)
+def test_the_other_genes_stay_where_they_are(size, caplog):
+    counts, is_control = draw()
+    with caplog.at_level(logging.INFO):
+        total_N = totals_without_dominant(blocks(counts, size), is_control, GENES)
+    np.testing.assert_array_equal(total_N, counts[:, 1:].sum(axis=1))
+    assert "left out of the totals, by share of the counts of the controls: G0 (50%)" in caplog.text
+    shares = counts[:, 1:] / total_N[:, None]
+    assert abs(np.median(shares[60:].mean(axis=0) / shares[:60].mean(axis=0)) - 1) < 0.02
+    plain = counts[:, 1:] / counts.sum(axis=1, keepdims=True)
+    assert np.median(plain[60:].mean(axis=0) / plain[:60].mean(axis=0)) > 1.9
 
 
-def test_lines_have_their_own_reference_and_small_conditions_none():
-    counts, obs = draw()
-    obs.loc[100:, "cell_line"] = "B"  # no controls there: its own mean is the reference
-    factor_N = size_factors(blocks(counts, 50), obs)
-    np.testing.assert_allclose(factor_N[100:], 1)
-    np.testing.assert_allclose(factor_N[60:100], 2, rtol=0.02)
-    few = size_factors(blocks(counts[:65], 50), obs[:65])
-    assert (few == 1).all()
-    assert (size_factors(blocks(counts[:, :5], 50), obs) == 1).all()  # too few genes for a median
-    assert size_factors([], obs[:0]).shape == (0,)
+def test_without_a_dominant_gene_or_controls():
+    counts, is_control = draw()
+    np.testing.assert_array_equal(totals_without_dominant(blocks(counts[:, 1:], 50), is_control, GENES[1:]), counts[:, 1:].sum(axis=1))
+    nobody = np.zeros_like(is_control)
+    np.testing.assert_array_equal(totals_without_dominant(blocks(counts, 50), nobody, GENES), counts[:, 1:].sum(axis=1))
+    only = np.zeros((3, 30), int)
+    only[:, 0] = 5
+    assert totals_without_dominant(blocks(only, 2), np.ones(3, bool), GENES).tolist() == [1, 1, 1]
 
 
-def test_the_store_holds_effective_totals(plate_of, tmp_path):
-    counts, obs = draw(num_cells=20)
-    plate = plate_of(counts, columns={"drug": np.where(obs["is_control"], "DMSO_TF", "down")}, block_cells=9)
-    open_settings = {"min_counts": 0, "min_genes": 0, "max_mito": 1.0, "mad": None}
-    table = store_plate(plate, tmp_path / "p.zarr", QualityConfig(**open_settings, size_factors="median_ratio"), columns=[], seed=0)
-    stored = CellStore(tmp_path / "p.zarr").obs["total_counts"].to_numpy()
+def test_the_store_holds_these_totals(plate_of, tmp_path):
+    counts, is_control = draw(num_cells=20)
+    plate = plate_of(counts, columns={"drug": np.where(is_control, "DMSO_TF", "down")}, block_cells=9)
+    settings = QualityConfig(min_counts=0, min_genes=0, max_mito=1.0, mad=None, size_factors="without_dominant")
+    table = store_plate(plate, tmp_path / "p.zarr", settings, columns=[], seed=0)
     np.testing.assert_array_equal(table["total_counts"], counts.sum(axis=1))  # the table of quality control keeps what was counted
-    np.testing.assert_array_equal(stored[:20], counts[:20].sum(axis=1))
-    np.testing.assert_allclose(stored[20:] / counts[20:].sum(axis=1), 2, rtol=0.05)
+    np.testing.assert_array_equal(CellStore(tmp_path / "p.zarr").obs["total_counts"], counts[:, 1:].sum(axis=1))

@@ -77,10 +77,10 @@ class QualityConfig(Section):
     doublets: Literal["none", "scrublet"] = Field(
         default="none", description="Doublet calls per well; a well of which more than a quarter would be called keeps its scores and calls none."
     )
-    size_factors: Literal["total", "median_ratio"] = Field(
+    size_factors: Literal["total", "without_dominant"] = Field(
         default="total",
-        description="What counts of a cell are divided by: its total, or its total times the median over genes of the ratio of its condition to the "
-        "controls of its line, for panels in which a perturbed gene takes much of the counts.",
+        description="What counts of a cell are divided by: the total of all genes, or that of the genes that hold less than a tenth of the counts of "
+        "the plate's controls, for panels in which one gene takes much of the counts.",
     )
     gpu_oversubscribe: bool = Field(
         default=False,

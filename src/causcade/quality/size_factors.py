@@ -1,79 +1,64 @@
-"""Size factors of conditions: what makes counts of cells comparable where one gene takes much of them.
+"""Totals that counts of a cell are divided by, where one gene takes much of them.
 
-Counts of a cell are divided by its total. Where a perturbation lowers a gene that has a large share of the total, as in a panel of few genes, all
-others seem to rise. The median over genes of the ratio of the condition to the controls is 1 where most genes do not change (Anders & Huber 2010,
-doi:10.1186/gb-2010-11-10-r106); the total times that median is the effective total of a cell.
+In a panel of few genes one gene may hold half of the counts. Where a perturbation lowers it, all others seem to rise; where it varies between cells,
+all others vary with it. The total is then taken over the other genes (as `exclude_highly_expressed` of scanpy does, cell by cell).
 
-Axes: N cells, C conditions, G genes.
+Axes: N cells, G genes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import scipy.sparse as sp
 
-__all__ = ["size_factors"]
+__all__ = ["DOMINANT", "totals_without_dominant"]
 
 logger = logging.getLogger(__name__)
 
-KEYS = ["perturbation", "dose", "cell_line"]
-MIN_SHARE = 1e-4  # of the counts: genes below are too sparse for a ratio
-MIN_GENES = 10
-MIN_CELLS = 10
+DOMINANT = 0.1  # share of the counts of control cells from which a gene is left out of the total
 
 Float64 = npt.NDArray[np.float64]
 
 
-def size_factors(blocks: Iterable[tuple[Any, Any]], obs: pd.DataFrame) -> Float64:
-    """Median ratio of the condition of each cell to the controls of its line, [N].
-
-    Conditions are perturbation, dose and line; the reference of a line without controls on the plate is the mean of all its cells there. The factor is
-    1 in controls, in conditions of fewer than 10 cells, and where fewer than 10 genes have a share of 0.01 % of the counts in both.
+def totals_without_dominant(
+    read_blocks: Callable[[], Iterable[tuple[Any, Any]]], is_control_N: npt.NDArray[np.bool_], genes: npt.NDArray[Any]
+) -> Float64:
+    """Count each cell in the genes that hold less than a tenth of the counts of the plate's controls, at least 1, [N].
 
     Parameters
     ----------
-    blocks
-        Counts [B, G] of the cells, block after block; the first of each pair is not read.
-    obs
-        perturbation, dose, cell_line, is_control, total_counts of the cells [N].
+    read_blocks
+        Opens the counts of the cells [B, G], block after block; the first of each pair is not read. Called twice.
+    is_control_N
+        Which cells are controls; on a plate without any, all cells tell which genes dominate.
+    genes
+        Names [G], for the log.
     """
-    grouped = obs.groupby(KEYS, sort=True, observed=True)
-    code_N = grouped.ngroup().to_numpy()
-    conditions = grouped.agg(num=("is_control", "size"), is_control=("is_control", "first")).reset_index()
-    sum_CG = _sum_of_shares(blocks, code_N, np.maximum(obs["total_counts"].to_numpy(np.float64), 1), len(conditions))
-    factor_C = np.ones(len(conditions))
-    for rows in conditions.groupby("cell_line", sort=True).indices.values():
-        is_control = conditions["is_control"].to_numpy(bool)[rows]
-        used = rows[is_control] if is_control.any() else rows
-        reference_G = sum_CG[used].sum(axis=0) / conditions["num"].to_numpy()[used].sum()
-        for row in rows[~is_control]:
-            num = int(conditions["num"].iloc[row])
-            share_G = sum_CG[row] / num
-            clear_G = (reference_G >= MIN_SHARE) & (share_G >= MIN_SHARE)
-            if num >= MIN_CELLS and clear_G.sum() >= MIN_GENES:
-                factor_C[row] = np.median(share_G[clear_G] / reference_G[clear_G])
-    if len(factor_C):
-        logger.info("size factors of %d conditions from %.2f to %.2f", len(factor_C), factor_C.min(), factor_C.max())
-    return np.asarray(factor_C[code_N])
+    asked_N = is_control_N if is_control_N.any() else np.ones_like(is_control_N)
+    sum_G: Float64 = np.zeros(len(genes))
+    for cells, counts in _numbered(read_blocks()):
+        sum_G += np.asarray(sp.csr_matrix(counts)[asked_N[cells]].sum(axis=0), dtype=np.float64).ravel()
+    share_G = sum_G / max(sum_G.sum(), 1)
+    kept_G = share_G < DOMINANT
+    if kept_G.all():
+        logger.info("no gene holds a tenth of the counts of the controls: totals are those of all genes")
+    else:
+        told = ", ".join(f"{genes[g]} ({share_G[g]:.0%})" for g in np.flatnonzero(~kept_G))
+        logger.info("left out of the totals, by share of the counts of the controls: %s", told)
+    total_N = np.zeros(len(is_control_N))
+    for cells, counts in _numbered(read_blocks()):
+        total_N[cells] = sp.csr_matrix(counts).astype(np.float64) @ kept_G.astype(np.float64)
+    return np.maximum(total_N, 1.0)
 
 
-def _sum_of_shares(blocks: Iterable[tuple[Any, Any]], code_N: npt.NDArray[np.int64], total_N: Float64, num: int) -> Float64:
-    """Sum over the cells of each condition of counts over the total, [C, G]."""
-    sum_CG: Float64 | None = None
+def _numbered(blocks: Iterable[tuple[Any, Any]]) -> Iterable[tuple[slice, Any]]:
+    """Blocks with the places of their cells among all N."""
     first = 0
     for _, counts in blocks:
-        cells = slice(first, first + counts.shape[0])
-        first = cells.stop
-        shares = sp.diags(1 / total_N[cells]) @ sp.csr_matrix(counts, dtype=np.float64)
-        here, code_B = np.unique(code_N[cells], return_inverse=True)
-        indicator = sp.csr_matrix((np.ones(len(code_B)), (code_B, np.arange(len(code_B)))), shape=(len(here), len(code_B)))
-        if sum_CG is None:
-            sum_CG = np.zeros((num, counts.shape[1]))
-        sum_CG[here] += (indicator @ shares).toarray()
-    return np.zeros((num, 0)) if sum_CG is None else sum_CG
+        yield slice(first, first + counts.shape[0]), counts
+        first += counts.shape[0]

@@ -21,7 +21,7 @@ from causcade.obs_columns import require_usable
 from causcade.quality.judging import REASONS, judge_cells
 from causcade.quality.metrics import measure_cells, measure_cells_by_dask
 from causcade.quality.plate_counts import CANONICAL, METRICS, PlateCounts, input_columns
-from causcade.quality.size_factors import size_factors
+from causcade.quality.size_factors import totals_without_dominant
 
 __all__ = ["store_plate", "summarise_plate"]
 
@@ -72,8 +72,9 @@ def store_plate(
     keep = (table["reason"] == "").to_numpy()
     obs = plate.obs.loc[keep, list(CANONICAL)].join(metrics[keep]).join(plate.extra.loc[keep, further])
     obs["source_row"] = plate.rows[keep]
-    if settings.size_factors == "median_ratio":
-        obs["total_counts"] = obs["total_counts"] * size_factors(plate.iter_blocks(keep), obs)
+    if settings.size_factors == "without_dominant":
+        is_control = obs["is_control"].to_numpy(bool)
+        obs["total_counts"] = totals_without_dominant(lambda: plate.iter_blocks(keep), is_control, plate.var["gene"].to_numpy())
     for name in further:  # of the cells that are kept; here, and not after all plates were stored
         require_usable(obs[name], name, f" of plate {plate.obs['plate'].iloc[0]}")
     write_store(
