@@ -14,7 +14,7 @@ from causcade.validation import merge
 
 PCA = {"embedding": {"source": "pca"}}
 OF_PCA = ["panel", "embedding_basis", "basal"]
-TRAINED = {"embedding": {"source": "tx1"}, "pretraining": {"optimiser": "adamw"}}  # the one that goes with `parallel: fsdp` too
+TRAINED = {"embedding": {"source": "tx1"}}
 OF_TRAINED = ["panel", "pretraining", "basal"]
 
 
@@ -67,7 +67,7 @@ def test_what_does_not_decide_a_pinned_stage_leaves_it(pinned, change):
 SPEED = [
     {"embedding": {"batch_tokens": 100, "shard_cells": 7, "workers": 3, "compile": True}},
     {"embedding": {"dimensions": 3}},
-    {"pretraining": {"processes": 2, "parallel": "fsdp", "micro_cells": 4, "checkpoint_every": 7}},
+    {"pretraining": {"processes": 2, "parallel": "ddp", "micro_cells": 4, "checkpoint_every": 7}},
 ]
 
 
