@@ -22,7 +22,7 @@ def test_only_listed_targets_start_with_an_activity():
     data = ActivityData(
         tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, torch.ones_like(seen), 0.8, 0.5
     )
-    np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.0, 0.0]])  # what is not hit has none yet
+    np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.0, 0.0]])
 
 
 def test_posterior_is_that_of_the_normal_model_written_out():

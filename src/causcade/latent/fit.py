@@ -228,6 +228,7 @@ def _summary(problem: LatentProblem, posterior: Posterior, scores: EdgeScores) -
         "num_with_probability": int(known_C.sum()),
         "expected_edges": float(scores.probability_C[known_C].sum()),
         "num_above": {str(level): int((scores.probability_C[known_C] > level).sum()) for level in (0.5, 0.9, 0.99)},
+        "outlier_share": scores.outlier_share,
         "typical_effect": problem.typical_effect,
         "slab_sd": float(np.sqrt(posterior.slab_variance)),
         "median_tau": float(np.median(np.sqrt(posterior.tau2_G))),

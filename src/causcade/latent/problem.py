@@ -142,7 +142,8 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     weight_DG = (measured_DG & ~effects.is_target_DG) * weight_D[:, None]
     return LatentProblem(
         effect_DG=effect_DG, variance_DG=variance_DG, composition_D=composition_D, profile_G=profile_G, weight_DG=weight_DG,
-        strength_DF=_shared_strengths(effects, measured_DG), source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
+        strength_DF=_shared_strengths(effects, measured_DG),
+        source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
         hidden_DG=hidden_DG, undecided_D=undecided_D, ambiguous_D=undecided_D & clear_D & still_D, typical_effect=typical,
         direct_sd=DIRECT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),

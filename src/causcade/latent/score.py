@@ -1,8 +1,9 @@
 """From the joint posterior to a probability for edges from listed genes, and a score for every candidate edge.
 
 Probability. The odds of the joint model are multiplied with the likelihood ratio of the partial correlation in cells, whose two densities are learnt
-from the screen itself (an edge counts as one by its posterior probability), and with the probability that the edge is no path through an unlisted
-gene. Only sources that a perturbation is listed to hit have a probability.
+from the screen itself (an edge counts as one by its posterior probability), and with what outliers take from an edge that one response carries
+(:mod:`causcade.latent.outliers`); the probability is that of these odds times the probability that the edge is no path through an unlisted gene. Only
+sources that a perturbation is listed to hit have a probability. Ranks ignore outliers: a single response is still the best there is for its edge.
 
 Score. A ranking of all candidates: l + 2 (rank of the partial correlation - 1) + (rank of the ridge coefficient - 1), with ranks in (0, 1]. For a
 listed source, l = log(e^o + e^-6), o the log odds of the joint model, of which twice the square root counts beyond 4 (doubts about the model do not
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from causcade.latent.estimate import Posterior
 from causcade.latent.mediators import Alternatives, find_alternatives, weigh_alternatives
+from causcade.latent.outliers import outlier_penalty
 from causcade.latent.problem import LatentProblem
 
 __all__ = ["EdgeScores", "likelihood_ratio", "ridge_between_responses", "score_edges"]
@@ -54,6 +56,8 @@ class EdgeScores:
         Probability that the edge is no path through an unlisted gene; NaN as above.
     mediator_C
         Weight of the edge as a step of such paths; 0 for listed sources.
+    outlier_share
+        Of the responses that no network explains, as learnt.
     """
 
     score_C: Float64
@@ -63,6 +67,7 @@ class EdgeScores:
     effect_C: Float64
     direct_C: Float64
     mediator_C: Float64
+    outlier_share: float
 
 
 def score_edges(
@@ -106,8 +111,9 @@ def score_edges(
     found = find_alternatives(problem, posterior, target_C, source_C) if mediators else _none()
     mediation = weigh_alternatives(found, source_C, posterior.edge_GJ.shape, ratio_C, ratio_GJ)
     direct_C = _spread(listed_C, mediation.direct_GJ[place])
+    penalty_GJ, outlier_share = outlier_penalty(problem, posterior)
     with np.errstate(over="ignore"):
-        probability_C = direct_C / (1 + np.exp(-(odds_C + ratio_C)))
+        probability_C = direct_C / (1 + np.exp(-(odds_C + ratio_C + _spread(listed_C, penalty_GJ[place]))))
     level_C = _floored(np.minimum(_logit(mediation.mediator_C), CEILING))
     level_C[listed_C] = _level(odds_C[listed_C], direct_C[listed_C])
     score_C = level_C + WEIGHT_RIDGE * (_rank(np.abs(ridge_C)) - 1) - LOWEST
@@ -117,7 +123,7 @@ def score_edges(
         score_C += WEIGHT_PARTIAL * (rank_C - 1)
     return EdgeScores(
         score_C=score_C, sign_C=sign_C, probability_C=probability_C, inclusion_C=inclusion_C, effect_C=_spread(listed_C, posterior.edge_GJ[place]),
-        direct_C=direct_C, mediator_C=mediation.mediator_C,
+        direct_C=direct_C, mediator_C=mediation.mediator_C, outlier_share=outlier_share,
     )  # fmt: skip
 
 
