@@ -10,7 +10,7 @@ from causcade.devices import gpus_of, placement, processes_of
 from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.input_files import folder_digest, input_files, table_paths
-from causcade.embedding_cost import longest_seconds, memory_mb
+from causcade.embedding_cost import longest_seconds, memory_mb, shape_of
 from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.pins import fingerprints, is_pinned, requested_rules
 from causcade.plates import list_plates
@@ -238,6 +238,15 @@ def inference(wildcards, attempt):
     """Memory in MB of a job that embeds cells: the model where there is one, beside the cells."""
     model = memory_mb(CONFIG, "embedding", NUM_CELLS[wildcards.plate] or 0)
     return large(wildcards, attempt) + model * attempt
+
+
+def embeddings(wildcards, attempt):
+    """Memory in MB of a job on the embedded cells of all plates; controls are taken to be a twentieth."""
+    shape = shape_of(CONFIG, "embedding")
+    width = CONFIG.embedding.dimensions if shape is None else shape.d_model
+    cells = sum(number or 0 for number in NUM_CELLS.values())
+    embedded = cells if CONFIG.embedding.cells == "all" else cells // 20
+    return (2000 + 4 * width * embedded // 1_000_000) * attempt
 
 
 def pairs(wildcards, attempt):
