@@ -28,7 +28,9 @@ def test_resources_of_a_job_are_read_as_the_plugin_reads_them():
     found = Request(rule="causal", partition="gpu", account="77", gpus=4, cpus=8, memory_mb=5000, minutes=90)
     assert request_of("causal", resources, 8) == found
     several = request_of("causal", {"gpu": 0, "nodes": 2, "tasks": 2, "mpi": "srun", "slurm_extra": "--gpus-per-node=h200:8"}, 1)
-    assert (several.gpus, several.nodes, several.over_nodes, several.partition) == (8, 2, True, None)
+    assert (several.gpus, several.nodes, several.over_nodes, several.partition, several.extra) == (8, 2, True, None, ())
+    other = request_of("mask", {"slurm_extra": "--mail-user=me --gpus-per-node=2", "constraint": "a&b", "clusters": "far"}, 1)
+    assert (other.extra, other.gpus, other.elsewhere) == (("--mail-user=me", "--constraint=a&b"), 2, True)
 
 
 def test_what_fits_is_no_mistake():
@@ -108,7 +110,8 @@ def test_all_mistakes_are_told_together_and_only_then_slurm_is_asked(monkeypatch
     with pytest.raises(ConfigError, match=re.escape("Invalid qos specification. Correct what it names")):
         check_requests([ask(gpus=2, gpu_model="h200", account=None), ask("mask")], options=["--qos=high"])
     (command,) = asked
-    assert {"--test-only", "--qos=high", "--partition=gpu", "--gpus-per-node=h200:2", "--mem=1000", "--time=60"} <= set(command.split())
+    check_requests([ask(partition="gpux", elsewhere=True)])
+    assert {"--test-only", "--qos=high", "--partition=gpu", "--gpus=h200:2", "--mem=1000", "--time=60"} <= set(command.split())
     (tmp_path / "partitions.yaml").write_text("partitions: {cpu: {max_threads: 4}, gpu: {max_gpu: 8}}\n")
     check_requests([ask(partition=None)], partition_file=tmp_path / "partitions.yaml")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ __all__ = ["Request", "check_requests", "cpu_build_of_torch", "mistakes_of", "re
 
 PROFILE = "slurm-gpu/profile.yaml"
 GPUS_PER_NODE = re.compile(r"--gpus-per-node[= ](?:[\w.-]+:)?(\d+)")
+OTHER_CLUSTER = ("cluster", "clusters", "slurm_cluster")
 SHARED_STAGES = ("basal", "causal", "pretraining")  # whose GPUs are those of `processes`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the jobs of one rule ask for, on each node: GPUs, processors, memory in MB, and time in minutes; None: not said."""
+    """What the jobs of one rule ask for, on each node: GPUs, processors, memory in MB, and time in minutes; None: not said.
+
+    `extra` is what else its submission says; `elsewhere`: it goes to another cluster, which this one does not know.
+    """
 
     rule: str
     partition: str | None = None
@@ -41,6 +46,8 @@ class Request:
     minutes: int = 0
     over_nodes: bool = False
     processes: int = 1
+    extra: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 def request_of(rule: str, resources: Mapping[str, Any], threads: int) -> Request:
@@ -54,11 +61,14 @@ def request_of(rule: str, resources: Mapping[str, Any], threads: int) -> Request
         value = resources.get(name)
         return None if value in (None, "") else str(value)
 
-    per_node = GPUS_PER_NODE.search(text("slurm_extra") or "")
+    extra = text("slurm_extra") or ""
+    per_node = GPUS_PER_NODE.search(extra)
+    options = [f"--{name}={value}" for name in ("constraint", "qos") if (value := text(name)) is not None]
     return Request(
         rule=rule, partition=text("slurm_partition"), account=text("slurm_account"), nodes=number("nodes", 1), gpu_model=text("gpu_model"),
         gpus=int(per_node.group(1)) if per_node else number("gpu"), cpus=number("cpus_per_task", threads), memory_mb=number("mem_mb"),
         minutes=number("runtime"), over_nodes=text("mpi") is not None, processes=number("processes", 1),
+        extra=(*shlex.split(GPUS_PER_NODE.sub("", extra)), *options), elsewhere=any(text(name) for name in OTHER_CLUSTER),
     )  # fmt: skip
 
 
@@ -213,18 +223,19 @@ def _rules(requests: Sequence[Request]) -> str:
 
 
 def _refusals(requests: Iterable[Request], options: Sequence[str]) -> list[str]:
-    """Slurm's own opinion of one job of each partition and account."""
+    """Slurm's own opinion of one job of each partition, account and further options."""
     found = []
-    kinds: dict[tuple[str | None, str | None], Request] = {}
+    kinds: dict[tuple[str | None, str | None, tuple[str, ...]], Request] = {}
     for request in requests:
-        kinds.setdefault((request.partition, request.account), request)
+        kinds.setdefault((request.partition, request.account, request.extra), request)
     for request in kinds.values():
-        command = ["sbatch", "--test-only", f"--nodes={request.nodes}", f"--cpus-per-task={request.cpus}", *options]
+        command = ["sbatch", "--test-only", f"--nodes={request.nodes}", f"--cpus-per-task={request.cpus}", *request.extra, *options]
         command += [f"--partition={request.partition}"] if request.partition else []
         command += [f"--account={request.account}"] if request.account else []
         command += [f"--time={request.minutes}"] if request.minutes else []
         command += [f"--mem={request.memory_mb}"] if request.memory_mb else []
-        command += [f"--gpus-per-node={request.gpu_model + ':' if request.gpu_model else ''}{request.gpus}"] if request.gpus else []
+        how = "gpus-per-node" if request.over_nodes else "gpus"
+        command += [f"--{how}={request.gpu_model + ':' if request.gpu_model else ''}{request.gpus}"] if request.gpus else []
         try:
             answer_of([*command, "--wrap=true"])
         except SilentError as error:
@@ -249,7 +260,7 @@ def check_requests(requests: Iterable[Request], *, partition_file: str | Path | 
     ConfigError
         With every mistake, or because Slurm does not answer.
     """
-    requests = list(dict.fromkeys(requests))
+    requests = [request for request in dict.fromkeys(requests) if not request.elsewhere]
     limits = None
     if partition_file is not None:
         limits = (yaml.safe_load(Path(partition_file).read_text(encoding="utf-8")) or {}).get("partitions", {})
