@@ -9,6 +9,7 @@ configfile: "config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/requests.smk"
 include: "rules/simulation.smk"
 include: "rules/resources.smk"
 include: "rules/check.smk"
