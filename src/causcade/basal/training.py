@@ -103,7 +103,7 @@ def fit_basal(
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     with stop_requests() as is_asked:
-        progress = Progress(settings.max_epochs * trainer.num_batches, "steps at most")
+        progress = Progress(settings.max_epochs * trainer.num_batches, "steps")  # fewer, where it stops early
         progress.done = trainer.state.epoch * trainer.num_batches + trainer.state.position
         while not trainer.is_done():
             for rows in trainer.batches():
