@@ -278,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--profile", help=profile)
     doctor.add_argument("--measured", type=Path, metavar="FOLDER", help="finished run (results/<run>) that tells how fast this machine is")
-    doctor.add_argument("--measure", action="store_true", help="measure for some seconds how fast this processor is")
+    doctor.add_argument("--measure", action="store_true", help="measure for some seconds how fast this processor is, and a GPU where there is one")
     doctor.add_argument("--tflops", type=float, help="measured rate of the TX1 model in TFLOP/s, for its time on a GPU")
     doctor.set_defaults(run=_doctor)
 

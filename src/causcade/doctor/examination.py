@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from causcade.config import Config, parse_config
+from causcade.doctor import gpu_probes
 from causcade.doctor.machine import Gpus, describe_gpus, describe_machine, find_gpus, what_runs
 from causcade.doctor.prediction import Machine, Prediction, predict
 from causcade.doctor.probes import all_reduce, disk_rate, processor_factor
@@ -61,7 +62,7 @@ def examine(
     measured
         Folder of a finished run of this machine (`results/<run>`) whose benchmark files tell how fast it is; None: that of this run, if it is there.
     measure
-        Whether to measure for some seconds how fast this processor is.
+        Whether to measure for some seconds how fast this processor is and, where there is one, a GPU.
     atlas
         Configuration of the full atlas, for what it would take beside this run.
 
@@ -90,14 +91,18 @@ def examine(
     factor, told = _factor(known.rates, measure=measure)
     machine = _machine(chosen, gpus, config, factor)
     lines += ["", *_profile_in_words(chosen, config, works), *told]
-    found = predict(works, known.rates, machine, recorded=known.recorded, then=known.then, gpu_seconds=_told_seconds(works, rate))
+    on_gpu: dict[str, float] = gpu_probes.measure(config, sizes) if measure and gpus.names and config.backend != "cpu" else {}
+    lines += _gpu_rates_in_words(on_gpu)
+    on_gpu |= {} if rate is None else {"embedding": rate}
+    seconds = gpu_probes.gpu_seconds(works, sizes, on_gpu)
+    found = predict(works, known.rates, machine, recorded=known.recorded, then=known.then, gpu_seconds=seconds)
     lines += [*_where_from(known, machine), *table(found, sizes)]
     if machine.has_gpus:
         lines += arithmetic(found, config, gpus.names)
     if found.unknown:
         plain = predict(works, known.rates, machine._replace(has_gpus=False), recorded=known.recorded, then=known.then)
         lines.append(f"the same without GPUs: {duration(plain.processor_s)} of processor time, {duration(plain.wall_s)} by the clock")
-    lines += _both_choices(config, sizes, known, machine, rate)
+    lines += _both_choices(config, sizes, known, machine)
     if atlas is not None:
         lines += _atlas_in_words(atlas, known.rates, factor)
     return "\n".join(lines)
@@ -234,8 +239,10 @@ def _profile_in_words(profile: Profile | None, config: Config, works: Sequence[W
     return lines
 
 
-def _told_seconds(works: Sequence[Work], rate: float | None) -> dict[str, float]:
-    return {} if rate is None else {work.rule: work.flops / rate for work in works if work.rule == "embedding"}
+def _gpu_rates_in_words(rates: gpu_probes.GpuRates) -> list[str]:
+    units = {"embedding": ("embedding", 1e12, "TFLOP/s"), "sums": ("sums of products", 1.0, "cells/s")}
+    said = [f"{units[name][0]} {value / units[name][1]:,.4g} {units[name][2]}" for name, value in rates.items()]
+    return [f"measured now, on one GPU, without reading cells: {', '.join(said)}"] if said else []
 
 
 def _where_from(known: _Measured, machine: Machine) -> list[str]:
@@ -247,7 +254,7 @@ def _where_from(known: _Measured, machine: Machine) -> list[str]:
     return lines
 
 
-def _both_choices(config: Config, sizes: Sizes, known: _Measured, machine: Machine, rate: float | None) -> list[str]:
+def _both_choices(config: Config, sizes: Sizes, known: _Measured, machine: Machine) -> list[str]:
     """Compare embedding the controls only with embedding all cells."""
     if config.embedding.source != "tx1" or config.is_simulated:
         return []
@@ -255,9 +262,7 @@ def _both_choices(config: Config, sizes: Sizes, known: _Measured, machine: Machi
     for cells in ("controls", "all"):
         other = config.model_copy(update={"embedding": config.embedding.model_copy(update={"cells": cells})})
         works = [work for work in works_of(other, sizes) if work.rule == "embedding"]
-        found = predict(
-            works, known.rates, machine._replace(has_gpus=False), recorded=known.recorded, then=known.then, gpu_seconds=_told_seconds(works, rate)
-        )
+        found = predict(works, known.rates, machine._replace(has_gpus=False), recorded=known.recorded, then=known.then)
         lines.append(f"`embedding: {{cells: {cells}}}`: {_in_words(found)} for the embedding, on processors alone")
     return lines
 

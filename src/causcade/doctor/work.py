@@ -217,9 +217,8 @@ def _embedding(config: Config, sizes: Sizes) -> Iterator[Work]:
         yield Work(
             rule="embedding", stage="embedding", jobs=jobs, unit="non-zero counts", after=(*after, "embedding_basis"), cells=cells, disk=disk
         )  # fmt: skip
-    yield _once(
-        "embedding_map", "embedding", min(embedded, MAP_CELLS), "cells", after=("embedding",), gpus=_gpus(config, "embedding_map"), cells=cells
-    )  # fmt: skip
+    # A sample of cells, wherever it is laid out: what processors take is an upper bound, so no GPU is told.
+    yield _once("embedding_map", "embedding", min(embedded, MAP_CELLS), "cells", after=("embedding",), cells=cells)
     yield from _basal(config, sizes, dimensions)
 
 
