@@ -88,7 +88,7 @@ def test_files_of_a_fit_are_the_same_bytes_again(folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_fit_asked_to_stop_saves_its_state_and_goes_on(folder, tmp_path, processes):
-    options = {"processes": processes, "threads": processes, "max_epochs": 150, "patience": 150}
+    options = {"processes": processes, "threads": processes, "max_epochs": 60, "patience": 60}
     finish(start(folder, tmp_path / "whole", **options))
     process = start(folder, tmp_path / "stopped", **options)
     while not (tmp_path / "stopped" / "checkpoints" / "state.pt").exists():
