@@ -36,6 +36,8 @@ VARIANTS: dict[str, dict] = {
     "no_activity_only": {"activity_only": 0.0},
     "half_activity_only": {"activity_only": 0.5},
     "saturating": {"dynamics": "saturating"},
+    "hill": {"dynamics": "hill"},
+    "no_network": {},
     "drugs30": {"num_drugs": 30},
     "drugs300": {"num_drugs": 300},
 }
@@ -185,7 +187,9 @@ def simulate(variant: str, seed: int, *, cache: Path) -> Case:
         return pickle.loads(path.read_bytes())
     settings = SimulationConfig(**(BASE | VARIANTS[variant]))
     plan = simulate_plan(settings, seed)
-    conditions, baselines, sums = _measure(settings, seed, plan)
+    # Without a network the candidates are the same, curated edges included, and none is true.
+    empty = replace(plan, network=replace(plan.network, weight=0 * plan.network.weight)) if variant == "no_network" else plan
+    conditions, baselines, sums = _measure(settings, seed, empty)
     keep = np.flatnonzero((sums.expressed_G >= MIN_CELLS_OF_GENE) & (plan.genes["kind"] != "mito").to_numpy())
     genes = plan.genes["gene"].to_numpy()[keep]
     correlation_GG = sums.correlation()[np.ix_(keep, keep)]
@@ -195,7 +199,7 @@ def simulate(variant: str, seed: int, *, cache: Path) -> Case:
     responses = build_responses([part[:, keep].copy() for part in conditions], [part[:, keep].copy() for part in baselines], targets_of(plan))
     regulator, target, weight = plan.network.edges()
     symbols = plan.genes["gene"].to_numpy()
-    truth = pd.DataFrame({"regulator": symbols[regulator], "target": symbols[target], "weight": weight})
+    truth = pd.DataFrame({"regulator": symbols[regulator], "target": symbols[target], "weight": weight * (variant != "no_network")})
     control, whole = sums.within[True] / sums.freedom[True], (sums.within[True] + sums.within[False]) / (sums.freedom[True] + sums.freedom[False])
     case = Case(
         name=f"{variant}_{seed}", responses=responses, edges=edges, truth=truth[truth["target"].isin(genes) & truth["regulator"].isin(genes)],

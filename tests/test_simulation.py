@@ -114,6 +114,21 @@ def test_saturating_propagation_solves_its_equation_and_levels_off():
     assert propagate(chain, huge, 0 * huge, "saturating")[0, 1] == pytest.approx(0.75)
 
 
+def test_hill_propagation_is_linear_at_first_and_ends_at_the_fold_change():
+    network = simulate_plan(TINY, 1).network
+    mrna = np.random.default_rng(1).normal(size=(5, network.num_genes))
+    shift = propagate(network, mrna, 0 * mrna, "hill")
+    weight = network.weight.toarray()
+    fold, occupied = (1 + weight) / (1 - weight), 1 / (1 + np.exp(-2 * shift))
+    influence = np.log((1 + (fold - 1) * occupied[:, None, :]) / (1 + (fold - 1) / 2)).sum(axis=2)
+    np.testing.assert_allclose(shift, mrna + influence, atol=1e-10)
+    tiny = 1e-4 * mrna
+    np.testing.assert_allclose(propagate(network, tiny, 0 * tiny, "hill"), propagate(network, tiny, 0 * tiny, "linear"), rtol=2e-3, atol=1e-7)
+    chain = small_network({(1, 0): 0.5})
+    huge = np.array([[50.0, 0.0, 0.0, 0.0], [-50.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(propagate(chain, huge, 0 * huge, "hill")[:, 1], np.log([1.5, 0.5]))
+
+
 def test_plan_counts_and_names(default_plan):
     genes = default_plan.genes
     assert genes["gene"].is_unique

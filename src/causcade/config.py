@@ -48,7 +48,9 @@ class SimulationConfig(Section):
     num_drugs: Annotated[int, Field(ge=2)] = Field(default=72, description="Drugs, three doses each.")
     num_cell_lines: Positive = Field(default=3, description="Cell lines.")
     cells_per_well: Positive = Field(default=90, description="Mean number of cells in a treated well, over all lines.")
-    dynamics: Literal["linear", "saturating"] = Field(default="linear", description="How regulators act: linear, or saturating (tanh).")
+    dynamics: Literal["linear", "saturating", "hill"] = Field(
+        default="linear", description="How regulators act: linear, saturating (tanh), or by the occupancy of promoters (hill)."
+    )
     activity_only: Fraction = Field(default=0.2, description="Share of the drugs that change the activity of their target and not its mRNA.")
     prior_recall: Fraction = Field(default=0.35, description="Share of true edges that the simulated prior databases list.")
     prior_noise: Fraction = Field(default=0.3, description="Share of false edges in the simulated prior databases.")

@@ -19,12 +19,13 @@ from scipy import sparse
 __all__ = ["Floats", "Network", "plant_network", "propagate", "random_stream", "spectral_radius"]
 
 Floats = NDArray[np.float64]
-Dynamics = Literal["linear", "saturating"]
+Dynamics = Literal["linear", "saturating", "hill"]
 
 MAX_RADIUS = 0.6  # of W: cascades die out within a few hops
 MAX_ABSOLUTE_RADIUS = 0.8  # of |W|: makes the saturating fixed point unique, whatever the signs
 MAX_HUB_SHARE = 0.12  # largest share of all edges expected from one transcription factor
 WEIGHT_RANGE = (0.2, 0.8)
+HILL = 2.0  # coefficient of the occupancy of a promoter; half of the sites are occupied in controls
 SATURATION = 1.5  # natural-log units at which the influence of a regulator levels off
 FIXED_POINT_TOLERANCE = 1e-12
 MAX_FIXED_POINT_STEPS = 1000
@@ -168,8 +169,11 @@ def propagate(network: Network, mrna_PN: Floats, activity_PN: Floats, dynamics: 
 
     An effect on the mRNA moves the gene itself and all that follows; an effect on the activity acts on what follows as if the gene
     had moved, and reaches its own mRNA through feedback only. Linear: x = m + W (x + a), so x = (I - W)^-1 (m + W a). Saturating:
-    x = m + W s(x + a) with s(y) = 1.5 tanh(y / 1.5), solved by iteration; it converges because the spectral radius of the absolute
-    values of W is below 1 and s does not expand.
+    x = m + W s(x + a) with s(y) = 1.5 tanh(y / 1.5). Hill: a regulator y natural-log units above its level in controls occupies the
+    share r = 1 / (1 + exp(-2 y)) of its sites, and multiplies the rate of a target by (1 + (F - 1) r) / (1 + (F - 1) / 2); the fold
+    change F = (1 + w) / (1 - w) is such that the effect of a small y is w y. What a regulator adds ends at ln(1 + w), what its loss
+    takes at ln(1 - w). Both are solved by iteration, which converges because the spectral radius of the absolute values of W is below
+    1 and an influence expands little or not at all.
 
     Parameters
     ----------
@@ -178,7 +182,7 @@ def propagate(network: Network, mrna_PN: Floats, activity_PN: Floats, dynamics: 
     mrna_PN, activity_PN
         Direct effects on mRNA and on activity, natural-log units, one row per perturbation.
     dynamics
-        linear or saturating.
+        linear, saturating or hill.
 
     Returns
     -------
@@ -195,10 +199,25 @@ def propagate(network: Network, mrna_PN: Floats, activity_PN: Floats, dynamics: 
         return np.asarray(start_PN + (columns_NR @ moved_RP).T)
     shift_PN: Floats = mrna_PN.copy()
     for _ in range(MAX_FIXED_POINT_STEPS):
-        influence_PN = SATURATION * np.tanh((shift_PN + activity_PN) / SATURATION)
-        moved_PN = mrna_PN + (weight @ influence_PN.T).T
+        follows_PN = _saturating(network, shift_PN + activity_PN) if dynamics == "saturating" else _hill(network, shift_PN + activity_PN)
+        moved_PN = mrna_PN + follows_PN
         change = float(np.abs(moved_PN - shift_PN).max(initial=0.0))
         shift_PN = moved_PN
         if change < FIXED_POINT_TOLERANCE:
             return shift_PN
-    raise ArithmeticError(f"the saturating dynamics did not settle within {MAX_FIXED_POINT_STEPS} steps")
+    raise ArithmeticError(f"the {dynamics} dynamics did not settle within {MAX_FIXED_POINT_STEPS} steps")
+
+
+def _saturating(network: Network, level_PN: Floats) -> Floats:
+    influence_PN = SATURATION * np.tanh(level_PN / SATURATION)
+    return np.asarray((network.weight @ influence_PN.T).T)
+
+
+def _hill(network: Network, level_PN: Floats) -> Floats:
+    regulator_E, target_E, weight_E = network.edges()
+    log_fold_E = np.log1p(weight_E) - np.log1p(-weight_E)
+    occupied_PE = HILL * level_PN[:, regulator_E]
+    # ln((1 + F e^z) / (1 + e^z)), less its value at z = 0
+    effect_PE = np.logaddexp(0.0, log_fold_E + occupied_PE) - np.logaddexp(0.0, occupied_PE) + np.log1p(-weight_E)
+    into_EN = sparse.csr_array((np.ones(len(target_E)), (np.arange(len(target_E)), target_E)), shape=(len(target_E), network.num_genes))
+    return np.asarray(effect_PE @ into_EN)
