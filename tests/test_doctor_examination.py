@@ -150,6 +150,20 @@ def test_with_a_profile_it_says_what_is_asked_for(tmp_path, monkeypatch):
         assert part in text, part
 
 
+def test_more_gpus_than_a_node_has_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "disk_rate", lambda folder: DiskRate(2e8, 1e9, is_cached=True))
+    monkeypatch.setattr(examination, "all_reduce", lambda number: AllReduce("gloo", 2, 0.0, "no network between us"))
+    (tmp_path / "cluster.yaml").write_text("executor: slurm\nslurm-partition-config: parts.yaml\n")
+    (tmp_path / "parts.yaml").write_text("partitions:\n  cpu: {}\n  gpu: {max_gpu: 4}\n")
+    text = examine(parse_config({"results": str(tmp_path), "backend": "gpu", "causal": {"processes": 8}}), profile=str(tmp_path / "cluster.yaml"))
+    for part in [
+        "it chooses among partitions: cpu (0 GPUs a node), gpu (4 GPUs a node)",
+        "will not run there: causal asks for 8 GPUs of a node, which has 4 at most",
+        "FAIL (no network between us); training on several GPUs will not run", "MB/s read from memory (100 MB, removed again)",
+    ]:  # fmt: skip
+        assert part in text, part
+
+
 def test_the_processor_is_measured_on_request(tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "processor_factor", lambda rates: (3.0, {"probe_start": 3.0}))
     slow, shipped = examine(Config(results=str(tmp_path)), measure=True), examine(Config(results=str(tmp_path)))

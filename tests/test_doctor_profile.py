@@ -60,6 +60,18 @@ def test_the_workflow_profile_lies_over_it(checkout):
     assert (found.num_jobs, found.resources) == (7, {"causal": {"gpu": 2}})
 
 
+def test_partitions_and_their_gpus(checkout):
+    (checkout / "parted.yaml").write_text("executor: slurm\nslurm-partition-config: parts.yaml\n")
+    (checkout / "parts.yaml").write_text("partitions:\n  cpu: {max_threads: 8}\n  gpu: {max_gpu: 4}\n")
+    assert read_profile("parted.yaml").partitions == {"cpu": 0, "gpu": 4}
+    (checkout / "parts.yaml").write_text("cpu: {max_threads: 8}\n")
+    with pytest.raises(InputError, match="expected `partitions` with a name and limits each, found NoneType"):
+        read_profile("parted.yaml")
+    (checkout / "parts.yaml").unlink()
+    with pytest.raises(InputError, match=r"parted\.yaml: expected a file at slurm-partition-config, found none at parts\.yaml"):
+        read_profile("parted.yaml")
+
+
 def test_what_a_local_profile_says(checkout):
     found = read_profile("mine")
     assert (found.executor, found.cores, found.is_cluster) == ("local", 4, False)

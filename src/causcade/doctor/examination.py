@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from causcade.config import Config, parse_config
+from causcade.devices import nodes_of
 from causcade.doctor import gpu_probes
 from causcade.doctor.machine import Gpus, describe_gpus, describe_machine, find_gpus, what_runs
 from causcade.doctor.prediction import Machine, Prediction, predict
 from causcade.doctor.probes import all_reduce, disk_rate, processor_factor
-from causcade.doctor.profile import Profile, read_profile
+from causcade.doctor.profile import GPU_RULES, Profile, read_profile
 from causcade.doctor.rates import Rates, Recorded, read_rates, read_recorded
 from causcade.doctor.sizes import Sizes, sizes_of
 from causcade.doctor.table import arithmetic, bytes_in_words, duration, table
@@ -234,6 +235,13 @@ def _profile_in_words(profile: Profile | None, config: Config, works: Sequence[W
         lines.append("it asks for GPUs for " + ", ".join(f"{rule} ({number})" for rule, number in gpus.items()))
     else:
         lines.append("it asks for no GPU")
+    if profile.partitions:
+        lines.append("it chooses among partitions: " + ", ".join(f"{name} ({number} GPUs a node)" for name, number in profile.partitions.items()))
+        most = max(profile.partitions.values())
+        each = {rule: number // nodes_of(config, GPU_RULES[rule]) for rule, number in gpus.items()}
+        lines += [
+            f"will not run there: {rule} asks for {number} GPUs of a node, which has {most} at most" for rule, number in each.items() if number > most
+        ]
     if profile.executor == "slurm" and shutil.which("sbatch") is None:
         lines.append("will not run from here: sbatch is not found on this machine; start Snakemake on a login node of the cluster")
     return lines

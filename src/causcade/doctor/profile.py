@@ -17,7 +17,7 @@ from causcade.config import Config
 from causcade.devices import gpus_of, nodes_of
 from causcade.errors import InputError
 
-__all__ = ["Profile", "find_profile", "read_profile"]
+__all__ = ["GPU_RULES", "Profile", "find_profile", "read_profile"]
 
 FOLDERS = (Path("~/.config/snakemake"), Path("/etc/xdg/snakemake"))
 OURS = Path("profiles")
@@ -46,6 +46,8 @@ class Profile:
         Resources of a job unless its rule says otherwise.
     resources, threads
         Resources and threads that the profile sets by rule.
+    partitions
+        Largest number of GPUs of a node in each partition, where the profile names a file of them (`slurm-partition-config`).
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Profile:
     defaults: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     threads: dict[str, int] = field(default_factory=dict)
+    partitions: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_cluster(self) -> bool:
@@ -142,6 +145,21 @@ def _whole(value: Any, key: str, path: Path) -> int | None:
     return number
 
 
+def _partitions(named: Any, beside: Path) -> dict[str, int]:
+    """Read the partitions and their GPUs; the file stands beside the profile, or where the path says."""
+    if named is None:
+        return {}
+    path = next((place for place in (beside.parent / str(named), Path(str(named))) if place.is_file()), None)
+    if path is None:
+        raise InputError(f"{beside}: expected a file at slurm-partition-config, found none at {named}. Correct the path.")
+    found = _read(path).get("partitions")
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: expected `partitions` with a name and limits each, found {type(found).__name__}. See profiles/slurm-gpu/partitions.yaml."
+        )
+    return {str(partition): int(_number((limits or {}).get("max_gpu", 0))) for partition, limits in found.items()}
+
+
 def read_profile(name: str) -> Profile:
     """Read a profile, and `profiles/default` over it as Snakemake does.
 
@@ -170,4 +188,5 @@ def read_profile(name: str) -> Profile:
         defaults={key: _number(item) for key, item in _pairs(values.get("default-resources")).items()},
         resources=_by_rule(values.get("set-resources")),
         threads={rule: number for rule, number in set_threads.items() if isinstance(number, int)},
+        partitions=_partitions(values.get("slurm-partition-config"), path),
     )
