@@ -55,7 +55,7 @@ def measure(folder: Path, seed: int, settings: PretrainingConfig) -> dict[str, A
     if not (model / "model.safetensors").exists():
         started = time.process_time()
         summary = pretrain(stores, settings, model, checkpoints=folder / "checkpoints", seed=seed, backend="cpu")
-        write_json(about, {"processor_s": time.process_time() - started})
+        write_json(about, {"training_and_judging_processor_s": time.process_time() - started})
     else:
         summary = judge_model(stores, settings, model, seed=seed, backend="cpu")
     return {"seed": seed} | (read_json(about) if about.exists() else {}) | {key: summary[key] for key in KEPT if key in summary}

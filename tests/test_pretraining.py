@@ -20,7 +20,6 @@ from causcade.tx1.sources import StoreCells
 from causcade.tx1.vocabulary import Vocabulary
 
 SETTINGS = PretrainingConfig(d_model=16, num_layers=2, num_heads=2, steps=12, batch_cells=16, held_out=0.25, learning_rate=1e-2, checkpoint_every=5)
-LONG_STEPS = 2400
 PUBLISHED = {"model.safetensors", "model_config.yml", "collator_config.yml", "vocab.json"}
 
 
@@ -180,16 +179,16 @@ def test_no_cells_are_an_error(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_simulated_screen_is_learned_better_than_by_means_of_genes(tmp_path):
-    """The demo's screen and model, trained three times as long as in the demo: minutes on two cores. It does not tell treated cells from controls."""
+def test_a_simulated_screen_is_learned_better_than_by_means_of_genes_and_by_a_pca(tmp_path):
+    """The demo's screen and model, trained as in the demo: minutes on two cores."""
     stores = simulated_stores(tmp_path, SimulationConfig())
     torch.set_num_threads(2)
     try:
-        summary = run(stores, tmp_path, PretrainingConfig(), steps=LONG_STEPS)
+        summary = run(stores, tmp_path, PretrainingConfig())
     finally:
         torch.set_num_threads(1)
-    for head in ("expression", "product"):
-        assert summary[f"held_out_{head}_mse"] < summary["gene_mean_mse"]
+    for name in ("gene_mean", "low_rank"):
+        assert summary[f"over_{name}"]["high"] < 0
     judged = {(record["embedding"], record["label"]): record for record in summary["separability"]}
     record = judged["tx1", "cell_line"]
-    assert record["accuracy"] > record["chance"] + 4 * record["standard_error"], record
+    assert record["accuracy"] > max(0.9, record["permuted_high"]), record
