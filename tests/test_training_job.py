@@ -2,10 +2,11 @@
 
 import json
 
-from causcade.config import Config, PretrainingConfig
+from causcade.config import PretrainingConfig
 from causcade.training_job import read_arguments
 
-SETTINGS = json.dumps({"pretraining": Config().pretraining.deciding(), "seed": 3, "backend": "cpu"})
+SECTION = PretrainingConfig(optimiser="adamw")  # which fsdp needs
+SETTINGS = json.dumps({"pretraining": SECTION.deciding(), "seed": 3, "backend": "cpu"})
 
 
 def arguments(**changes):
@@ -22,7 +23,7 @@ def test_settings_that_decide_and_those_for_speed_come_together(monkeypatch):
     assert (str(job.roll), str(job.folder), str(job.checkpoints), job.fingerprint, job.threads) == ("roll.json", "m", "c", "abc", 4)
     assert (job.settings["seed"], job.settings["backend"], str(job.log)) == (3, "cpu", "a.log")
     found = PretrainingConfig(**job.settings["pretraining"])
-    assert found == Config().pretraining.model_copy(update={"parallel": "fsdp", "checkpoint_every": 7})
+    assert found == SECTION.model_copy(update={"parallel": "fsdp", "checkpoint_every": 7})
     assert PretrainingConfig(**read_arguments(arguments(**{"micro-cells": 5})).settings["pretraining"]).micro_cells == 5
 
 
