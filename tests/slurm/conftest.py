@@ -87,8 +87,10 @@ def wait_until(is_there: Callable[[], object], process: subprocess.Popen[str], t
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     """Have the cluster of `cluster.py` up; one that is up already stays up."""
+    if "slurm" not in request.config.getoption("markexpr"):
+        pytest.skip("these tests install Slurm where it is not there: only on request, by `make test-slurm`")
     try:
         check_machine()
         was_up = is_up()
