@@ -75,8 +75,8 @@ class Judge:
         found["expected"], found["true"] = round(float(probability_E[known].sum()), 1), int(self.is_true_E[known].sum())
         if sure.any():
             found["right_above_0.9"] = round(float(self.is_true_E[sure].mean()), 4)
-            found["right_above_0.9_np"] = round(float(self.is_true_E[sure & self.no_prior_E].mean()), 4)
-            found["recall_above_0.9"] = round(float((sure & self.is_true_E).sum() / self.is_true_E[known].sum()), 4)
+            found["right_above_0.9_np"] = round(float(self.is_true_E[sure & self.no_prior_E].sum() / max((sure & self.no_prior_E).sum(), 1)), 4)
+            found["recall_above_0.9"] = round(float((sure & self.is_true_E).sum() / max(self.is_true_E[known].sum(), 1)), 4)
         return found
 
 
