@@ -56,11 +56,11 @@ def fits(*, has_network):
 def test_a_screen_without_a_network_exceeds_nothing():
     verdict = beyond_null_verdict(fits(has_network=False))
     assert verdict["answer"] == "no"
-    assert verdict["sentence"].startswith("Nothing exceeds the edge null: at no threshold do 3 draws of the edge null expect less than a tenth")
+    assert verdict["sentence"].startswith("Nothing exceeds the edge null (3 draws): at every threshold more than a tenth")
 
 
 def test_a_screen_with_one_does():
     verdict = beyond_null_verdict(fits(has_network=True))
     assert verdict["answer"] == "yes"
     assert verdict["numbers"]["num_edges"] >= 20
-    assert "candidate edges score beyond the edge null" in verdict["sentence"]
+    assert "candidate edges score beyond the edge null (3 draws)" in verdict["sentence"]

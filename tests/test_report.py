@@ -448,6 +448,10 @@ def test_what_own_cells_explain_away_is_said(copy: Path) -> None:
     pd.concat([table, pd.DataFrame([own])], ignore_index=True).to_parquet(copy / "basal/comparison.parquet")
     words = Page(build_report(copy, ReportConfig(), run="demo")).text("training")
     assert "60 % of the squared response is explained away before the causal module sees it" in words.replace("\u00a0", " ")
+    assert "The decoder misses" not in words
+    table.assign(is_chosen=[False, True], left_centred=[1.0, 2.56]).to_parquet(copy / "basal/comparison.parquet")
+    words = Page(build_report(copy, ReportConfig(), run="demo")).text("training")
+    assert "its baseline leaves 256 % of what the plain mean leaves" in words.replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize("name", ["hops", "paths", "similarity", "gene_sets", "direct", "novel_edges"])

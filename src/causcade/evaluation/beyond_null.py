@@ -72,10 +72,10 @@ def beyond_null_verdict(scores: Mapping[str, npt.NDArray[np.floating]]) -> dict[
         sentence = "Whether edges score beyond what permuted responses give cannot be told: no edge null was fitted."
         return verdict | {"answer": "not testable", "sentence": sentence, "numbers": {}}
     num, threshold = num_beyond_null(scores["causal"], nulls)
-    draws = f"{len(nulls)} draw{'' if len(nulls) == 1 else 's'} of the edge null"
+    null = f"the edge null ({len(nulls)} draw{'' if len(nulls) == 1 else 's'})"
     if num:
-        sentence = f"{num} of {len(scores['causal'])} candidate edges score beyond the edge null: among as many, {draws} expect at most a tenth."
+        sentence = f"{num} of {len(scores['causal'])} candidate edges score beyond {null}: at most a tenth of as many are expected from it."
     else:
-        sentence = f"Nothing exceeds the edge null: at no threshold do {draws} expect less than a tenth of the edges that the fit gives."
+        sentence = f"Nothing exceeds {null}: at every threshold more than a tenth of the edges that the fit gives are expected from it."
     numbers = {"num_edges": num, "threshold": threshold, "num_draws": len(nulls), "num_candidates": len(scores["causal"])}
     return verdict | {"answer": "yes" if num else "no", "sentence": sentence, "numbers": numbers}

@@ -14,6 +14,7 @@ WORDS = {
     "matched_control": "mean prediction for those controls (matched_control)",
     "own_cell": "mean prediction for the treated cells themselves (own_cell)",
 }
+MISSES = 1.05  # of the squared response: a decoder that leaves more has an error of its own in the responses
 SAME = 0.005  # shares of the squared response that differ by less are called the same
 
 
@@ -33,7 +34,9 @@ def baselines(artifacts: Artifacts) -> dict[str, Any] | None:
         "chosen": chosen["baseline"],
         "has_decoder": matched is not None,
         "is_same": matched is not None and abs(matched["left_centred"] - 1) < SAME,
-        "explained_away": None if own is None else max(0.0, 1 - own["left_centred"]),
+        "misses": None if matched is None or not matched["left_centred"] > MISSES else matched["left_centred"],
+        "has_own": own is not None,
+        "explained_away": 0.0 if own is None or not own["left_centred"] < 1 else 1 - own["left_centred"],
         "over": over,
         "adds_to_cells": over is not None and over["cells_r2"] is not None and over["cells_r2"] > 0,
         "adds_to_baseline": over is not None and over["decoder_mse"] < over["plain_mse"],
