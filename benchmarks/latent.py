@@ -27,6 +27,8 @@ from causcade.evaluation.edges import code_edges
 from causcade.evaluation.metrics import auroc, average_precision, direction_accuracy, grouped_auroc, sign_accuracy, sort_ranking, tie_runs
 from causcade.evaluation.rankings import Responses, mean_shift, screened_links
 from causcade.evaluation.ridge import ridge_between_perturbations
+from causcade.evidence import aggregate_ranks, deconvolve_targets, prepare_effects, shift_of_target
+from causcade.evidence import ridge_between_perturbations as column_of_ridge
 from causcade.files import write_json
 from causcade.latent import LatentFit, fit_latent, partial_correlation
 from causcade.responses import DrugEffects, edge_null, label_null
@@ -95,7 +97,10 @@ def deconvolve(effects: DrugEffects, target_E: np.ndarray, source_E: np.ndarray)
 
 
 def peers(case: Case, judge: Judge, effects: DrugEffects, *, short: bool) -> dict[str, dict[str, float]]:
-    """Rankings to beat; `short`: the two that are quick and good."""
+    """Rankings to beat; `short`: those that are quick.
+
+    `column_*` are the evidence columns of a run, which read responses without what perturbations share; the others read them as they are.
+    """
     genes = case.responses.genes
     measured = Responses(
         perturbations=effects.table["perturbation"].tolist(), genes=genes["gene"].tolist(), effect_DG=effects.effect_DG, error_DG=effects.se_DG
@@ -103,17 +108,25 @@ def peers(case: Case, judge: Judge, effects: DrugEffects, *, short: bool) -> dic
     links = case.responses.links.assign(target=genes["gene"].to_numpy()[case.responses.links["target"].to_numpy(int)])
     shift = mean_shift(judge.edges, screened_links(links, genes, measured.perturbations), measured)
     total = deconvolve(effects, judge.edges.target_E, judge.edges.source_E)
+    prepared = prepare_effects(effects)
+    columns = {
+        f"column_{name}": value(prepared, judge.edges.target_E, judge.edges.source_E)
+        for name, value in (("mean_shift", shift_of_target), ("deconvolution", deconvolve_targets), ("ridge", column_of_ridge))
+    }
     found = {"mean_shift": judge.rank(shift.score_E, shift.sign_E), "deconvolution": judge.rank(np.abs(total), total)}
+    found |= {name: judge.rank(np.abs(value_E), value_E) for name, value_E in columns.items()}
     if short:
         return found
     ridge = ridge_between_perturbations(judge.edges, measured)
     fit = fit_causal(effects, case.edges, CausalConfig(prior_strength=0.0), seed=0)
     weight = fit.weight_C * np.sqrt(fit.information_C)
     mean_rank = sum(rankdata(np.abs(value)) for value in (weight, ridge.score_E, total))
+    aggregate_E = aggregate_ranks({"weight_no_prior": weight, **{name: columns[f"column_{name}"] for name in ("deconvolution", "ridge")}})
     return found | {
         "ridge": judge.rank(ridge.score_E, ridge.sign_E),
         "causal": judge.rank(np.abs(weight), weight),
         "rank_mean": judge.rank(mean_rank),
+        "column_aggregate": judge.rank(np.abs(aggregate_E), aggregate_E),
     }
 
 
