@@ -1,9 +1,11 @@
 """What a trained TX1 model is worth on held-out wells: errors at masked genes beside baselines, and labels that its embeddings tell beside a PCA.
 
-Labels: cell line, and treated cells against controls. Of treated cells those at the highest dose of their perturbation are taken (all where there are
-no doses): at low doses a drug changes little, and no embedding can tell what is not there. The choice looks at no expression.
+Labels: cell line, and treated cells against controls, twice, since at most doses a drug changes little and no embedding can tell what is not there.
+(1) `treated`: cells at the highest dose of their perturbation (all where there are no doses); the choice looks at no expression. (2) `treated_most`:
+cells of the quarter of the treated wells whose mean expression differs most from that of the controls; so the question is chosen by what there is to
+see, and the answer is not.
 
-Axes: N cells.
+Axes: N cells, G genes, W wells.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
-from causcade.cells import CellStore
-from causcade.training_cells import Sample, Split, draw_sample, join_samples
+from causcade.cells import CellStore, log_normalise
+from causcade.training_cells import Sample, Split, draw_sample, join_samples, wells_of
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint
 from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.inference import embed_counts
@@ -25,11 +28,12 @@ from causcade.tx1.separability import Labelled, expression_pca, separability
 from causcade.tx1.stream import Collation
 from causcade.tx1.validation import Validation, baseline_errors
 
-__all__ = ["judge", "most_dosed"]
+__all__ = ["changed_most", "judge", "most_dosed"]
 
 REFERENCE_CELLS = 10_000  # that baselines are fitted to
 LINE_CELLS, LABEL_CELLS = (1200, 800), (800, 500)  # neighbours and judged cells: of all labels, and of treated cells and controls each
 MOST_COMPONENTS = 256
+SMALL_VARIANCE = 2.5e-3  # of genes that controls hardly express
 
 Rows = Sequence[np.ndarray]
 
@@ -69,11 +73,49 @@ def judge(
     found = baseline_errors(validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=device)
     records = _told(model, _drawn(stores, split, model, LINE_CELLS, seed), "cell_line", _lines, seed)
     is_control = [store.obs["is_control"].to_numpy(dtype=bool) for store in stores]
-    is_treated = [most & ~control for most, control in zip(most_dosed(stores), is_control, strict=True)]
-    treated, controls = (_drawn(stores, _only(split, chosen), model, LABEL_CELLS, seed) for chosen in (is_treated, is_control))
-    pairs = list(zip(treated, controls, strict=True))
-    records += _told(model, [None if one is None or other is None else join_samples([one, other]) for one, other in pairs], "treated", _kinds, seed)
+    held = draw_sample(stores, split.held_out, model, REFERENCE_CELLS, seed)
+    wells = changed_most(reference if held is None else join_samples([reference, held]), model)
+    changed = [np.isin(wells_of(store.obs), wells) for store in stores]
+    for label, chosen in (("treated", most_dosed(stores)), ("treated_most", changed)):
+        is_treated = [most & ~control for most, control in zip(chosen, is_control, strict=True)]
+        treated, controls = (_drawn(stores, _only(split, part), model, LABEL_CELLS, seed) for part in (is_treated, is_control))
+        pairs = zip(treated, controls, strict=True)
+        records += _told(model, [None if one is None or other is None else join_samples([one, other]) for one, other in pairs], label, _kinds, seed)
     return found | {"separability": records}
+
+
+def changed_most(sample: Sample, model: Checkpoint) -> list[str]:
+    """Names of the quarter of the treated wells whose mean log(1 + CP10k) differs most from that of the controls of their plate and line.
+
+    Differences are in standard deviations of the controls, squared, averaged over genes, less what as few cells differ by without any change.
+    """
+    counts = sample.cells.counts[:, model.vocabulary.gene_tokens]
+    x_NG = log_normalise(counts, np.asarray(counts.sum(axis=1), dtype=np.float64).ravel())
+    is_control = sample.obs["is_control"].to_numpy(dtype=bool)
+    place = (sample.obs["plate"].astype(str) + "/" + sample.obs["cell_line"].astype(str)).to_numpy(dtype=str)
+    places, of_place_N = np.unique(place, return_inverse=True)
+    control_PG = _means(x_NG[is_control], of_place_N[is_control], len(places))
+    has_controls = np.isin(np.arange(len(places)), of_place_N[is_control])
+    kept = ~is_control & has_controls[of_place_N]
+    wells, of_well = np.unique(sample.wells[kept], return_inverse=True)
+    if not len(wells):
+        return []
+    share_WP = _means(
+        sp.csr_matrix((np.ones(kept.sum()), (np.arange(kept.sum()), of_place_N[kept])), shape=(kept.sum(), len(places))), of_well, len(wells)
+    )
+    controls = x_NG[is_control]
+    variance_G = np.asarray(controls.multiply(controls).mean(axis=0) - np.square(controls.mean(axis=0))).ravel()
+    difference_WG = _means(x_NG[kept], of_well, len(wells)) - share_WP @ control_PG
+    change_W = (np.square(difference_WG) / (variance_G + SMALL_VARIANCE)).mean(axis=1) - 1 / np.bincount(of_well)
+    return sorted(wells[np.argsort(-change_W, kind="stable")[: -(-len(wells) // 4)]].tolist())
+
+
+def _means(x_NG: sp.csr_matrix, group_N: np.ndarray, num_groups: int) -> np.ndarray:
+    """Mean rows of groups [groups, G]; zeros where a group has none."""
+    num = np.bincount(group_N, minlength=num_groups)
+    weights = sp.csr_matrix((1.0 / num[group_N], (group_N, np.arange(len(group_N)))), shape=(num_groups, len(group_N)))
+    means: np.ndarray = (weights @ x_NG).toarray()
+    return means
 
 
 def _lines(obs: pd.DataFrame) -> np.ndarray:

@@ -18,7 +18,7 @@ from causcade.tx1.checkpoint import Checkpoint
 from causcade.tx1.seeds import generator_for
 from causcade.tx1.sources import Cells, StoreCells, held_out_wells, join_cells
 
-__all__ = ["Sample", "Split", "draw_sample", "join_samples", "split_cells"]
+__all__ = ["Sample", "Split", "draw_sample", "join_samples", "split_cells", "wells_of"]
 
 RUN_CELLS = 64  # neighbouring cells read together from a large store
 
@@ -62,8 +62,13 @@ class Sample(NamedTuple):
     @property
     def wells(self) -> np.ndarray:
         """Well of each cell, told apart from those of other plates."""
-        names: np.ndarray = (self.obs["plate"].astype(str) + "/" + self.obs["well"].astype(str)).to_numpy(dtype=str)
-        return names
+        return wells_of(self.obs)
+
+
+def wells_of(obs: pd.DataFrame) -> np.ndarray:
+    """Name the well of each cell, with its plate."""
+    names: np.ndarray = (obs["plate"].astype(str) + "/" + obs["well"].astype(str)).to_numpy(dtype=str)
+    return names
 
 
 def draw_sample(stores: Sequence[CellStore], rows: Sequence[np.ndarray], start: Checkpoint, num_cells: int, seed: int) -> Sample | None:
@@ -88,6 +93,8 @@ def join_samples(samples: Sequence[Sample]) -> Sample:
 
 def _draw(rows: np.ndarray, num: int, seed: int, plate: str) -> np.ndarray:
     """Draw some rows, ascending: one by one from a small store, in runs from a large one, so that little of it is read."""
+    if num >= len(rows):
+        return rows
     random = generator_for("sample", seed, plate, num)
     if len(rows) <= 64 * RUN_CELLS:
         return np.sort(random.permutation(rows)[:num])
