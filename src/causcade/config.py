@@ -150,7 +150,7 @@ class MaskConfig(Section):
     symmetric: bool = Field(default=False, description="Add the other direction of each coexpression edge too.")
     unmeasured_targets: Literal["none", "curated", "all"] = Field(
         default="curated",
-        description="Edges that may leave a listed target that is not measured: none, curated ones, or to all genes. With any, it enters as a latent gene.",
+        description="Edges that may leave a listed target that is not measured: none, curated, or to all genes; with any, it is a latent gene.",
     )
 
 
