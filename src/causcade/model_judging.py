@@ -31,7 +31,7 @@ from causcade.tx1.validation import Validation, baseline_errors
 __all__ = ["changed_most", "judge", "most_dosed"]
 
 REFERENCE_CELLS = 10_000  # that baselines are fitted to
-LINE_CELLS, LABEL_CELLS = (1200, 800), (800, 500)  # neighbours and judged cells: of all labels, and of treated cells and controls each
+LINE_CELLS, LABEL_CELLS = (600, 400), (800, 500)  # neighbours and judged cells: of all labels, and of treated cells and controls each
 MOST_COMPONENTS = 256
 SMALL_VARIANCE = 2.5e-3  # of genes that controls hardly express
 
