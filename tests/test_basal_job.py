@@ -14,7 +14,7 @@ import torch
 from basal_cases import GENES, write_plate
 from cell_cases import panel_of
 
-from causcade import basal_job
+from causcade import basal_job, launching
 from causcade.basal.decoder import read_decoder
 from causcade.basal.stage import fit_plates, remove, write_fit
 from causcade.config import BasalConfig
@@ -109,7 +109,7 @@ def test_a_fit_asked_to_stop_saves_its_state_and_goes_on(folder, tmp_path, proce
 
 def test_several_processes_become_torchrun(folder, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(basal_job, "launch", lambda stage, **options: asked.append((stage, options["processes"], options["nodes"])))
+    monkeypatch.setattr(launching, "launch", lambda stage, **options: asked.append((stage, options["processes"], options["nodes"])))
     monkeypatch.delenv("RANK", raising=False)
     job = basal_job.read_arguments(command(folder, tmp_path, processes=4, threads=8))
     assert asked == [("basal", 4, 1)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from screens import make_screen
 
-from causcade import causal_job
+from causcade import causal_job, launching
 from causcade.causal import read_fit, run_fit
 from causcade.config import CausalConfig
 from causcade.files import write_anndata, write_parquet
@@ -99,7 +99,7 @@ def test_a_fit_asked_to_stop_saves_its_state_within_half_a_minute_and_goes_on(fo
 
 def test_each_process_is_told_its_part(folder, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(causal_job, "launch", lambda stage, **how: asked.append((stage, how["nodes"], how["processes"], how["gpus"], how["threads"])))
+    monkeypatch.setattr(launching, "launch", lambda stage, **how: asked.append((stage, how["nodes"], how["processes"], how["gpus"], how["threads"])))
     monkeypatch.delenv("RANK", raising=False)
     job = causal_job.read_arguments(command(folder, tmp_path, processes=4, threads=8))
     assert asked.pop() == ("causal", 1, 4, 0, 8)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from causcade import launching
-from causcade.launching import gpus_on_node, launch
+from causcade.launching import Place, gpus_on_node, launch, take_place
 
 PATIENCE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
@@ -77,3 +77,10 @@ def test_gpus_of_a_node():
     assert gpus_on_node(1, 4, 3, "auto") == 3
     assert gpus_on_node(2, 4, 0, "auto") == 4
     assert gpus_on_node(2, 4, 0, "cpu") == 0
+
+
+def test_each_process_knows_its_place(tmp_path, monkeypatch):
+    given = {"nodes": 2, "processes": 4, "gpus": 0, "threads": 8, "log": tmp_path / "a.log"}
+    for rank, log in (("0", "a.log"), ("5", "a.log.5")):
+        monkeypatch.setenv("RANK", rank)
+        assert take_place("causal", backend="auto", **given) == Place(gpus=4, threads=2, log=tmp_path / log)

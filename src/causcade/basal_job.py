@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.launching import gpus_on_node, launch
+from causcade.launching import take_place
 
 __all__ = ["BasalJob", "read_arguments"]
 
@@ -78,11 +77,6 @@ def read_arguments(arguments: Sequence[str] | None = None) -> BasalJob:
     for name in NUMBERS:
         parser.add_argument(name, required=True, type=int)
     given = vars(parser.parse_args(arguments))
-    nodes, processes = given.pop("nodes"), given["processes"]
-    given["gpus"] = gpus_on_node(nodes, processes, given["gpus"], given["settings"]["backend"])
-    launch("basal", nodes=nodes, processes=processes, gpus=given["gpus"], threads=given["threads"], log=given["log"])
-    given["threads"] = max(1, given["threads"] // processes)
-    rank = os.environ.get("RANK")
-    if rank not in (None, "0"):
-        given["log"] = Path(f"{given['log']}.{rank}")
-    return BasalJob(**given)
+    asked = {name: given[name] for name in ("processes", "gpus", "threads", "log")}
+    place = take_place("basal", nodes=given.pop("nodes"), backend=given["settings"]["backend"], **asked)
+    return BasalJob(**given | place._asdict())

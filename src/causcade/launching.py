@@ -12,16 +12,43 @@ import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from causcade.backend import Backend
 from causcade.errors import ConfigError
 from causcade.runtime import job_log
 
-__all__ = ["become_torchrun", "gpus_on_node", "launch"]
+__all__ = ["Place", "become_torchrun", "gpus_on_node", "launch", "take_place"]
 
 MEETING_POINT = "CAUSCADE_MEETING_POINT"
 SHUTDOWN_S = "600"  # torchrun would kill after 30 s what is writing its state; Slurm has its own limit, and may give more time
 FIRST_PORT, NUM_PORTS = 10_000, 20_000  # below those that systems hand out by themselves
+
+
+class Place(NamedTuple):
+    """What one process of a job has: the GPUs of its node, its own threads, and its own log (the first process has that of the job)."""
+
+    gpus: int
+    threads: int
+    log: Path
+
+
+def take_place(stage: str, *, nodes: int, processes: int, gpus: int, threads: int, log: str | Path, backend: Backend) -> Place:
+    """Start the processes of a job (:func:`launch`), and tell each of them what is its own.
+
+    Parameters
+    ----------
+    stage, nodes, processes, threads, log
+        As for :func:`launch`.
+    gpus
+        What the job asked for by its resource `gpu`.
+    backend
+        Setting `backend` of the run.
+    """
+    gpus = gpus_on_node(nodes, processes, gpus, backend)
+    launch(stage, nodes=nodes, processes=processes, gpus=gpus, threads=threads, log=log)
+    rank = os.environ.get("RANK", "0")
+    return Place(gpus=gpus, threads=max(1, threads // processes), log=Path(log if rank == "0" else f"{log}.{rank}"))
 
 
 def gpus_on_node(nodes: int, processes: int, gpus: int, backend: Backend) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.launching import gpus_on_node, launch
+from causcade.launching import take_place
 
 __all__ = ["TrainingJob", "read_arguments"]
 
@@ -66,11 +65,10 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
         parser.add_argument(name, required=True, type=int)
     given = parser.parse_args(arguments)
     settings = json.loads(given.settings)
-    gpus = gpus_on_node(given.nodes, given.processes, given.gpus, settings["backend"])
-    launch("pretraining", nodes=given.nodes, processes=given.processes, gpus=gpus, threads=given.threads, log=given.log)
+    asked = {name: getattr(given, name) for name in ("nodes", "processes", "gpus", "threads", "log")}
+    place = take_place("pretraining", backend=settings["backend"], **asked)
     speed = {"parallel": given.parallel, "nodes": given.nodes, "processes": given.processes, "checkpoint_every": given.checkpoint_every}
     settings["pretraining"] |= speed | {"micro_cells": given.micro_cells or None}
-    rank = os.environ.get("RANK", "0")
     return TrainingJob(
         roll=given.roll,
         settings=settings,
@@ -78,8 +76,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
         checkpoints=Path(given.checkpoints),
         pin=Path(given.pin),
         fingerprint=given.fingerprint,
-        threads=max(1, given.threads // given.processes),
-        gpus=gpus,
+        threads=place.threads,
+        gpus=place.gpus,
         processes=given.processes,
-        log=Path(given.log if rank == "0" else f"{given.log}.{rank}"),
+        log=place.log,
     )
