@@ -22,6 +22,7 @@ ONE_PLATE = {
     ),
     **dict.fromkeys(["embedding", "embedding_map", "basal_baseline", "conditions", "network", "evaluation", "cascades", "manifest", "report"], 1),
     "basal_comparison": 1,
+    "unmeasured": 1,
     "evidence_controls": 1,
     **AFTER_MASK,
 }
@@ -95,7 +96,7 @@ def test_what_a_killed_job_took_away_is_made_again_with_what_follows(finished, t
     jobs = finished.jobs()
     for path in kept:
         (tmp_path / path.name).rename(path)
-    before = ["check_plate", "check", "check_settings", "targets", "manifest"]
+    before = ["check_plate", "check", "check_settings", "targets", "unmeasured", "manifest"]
     assert jobs == {rule: number for rule, number in ONE_PLATE.items() if rule not in before}
 
 
