@@ -2,9 +2,9 @@
 
     python benchmarks/prediction.py [--run results/simulated] [--fit main]
 
-The run is a finished one of a simulated screen with linear dynamics, such as that of `make demo`. Printed are, for regulators that a perturbation hits
-and for those that none does, medians of the Pearson correlation over all other genes, of how often the sign is right where the truth exceeds 0.1, and of
-the slope of predicted on true changes.
+The run is a finished one of a simulated screen with linear dynamics, such as that of `make demo`. Printed are medians, for regulators that a
+perturbation hits and for those that none does: of the Pearson correlation over all other genes, of how often the sign is right where the truth
+exceeds 0.1, and of the slope of predicted on true changes.
 """
 
 from __future__ import annotations
