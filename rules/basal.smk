@@ -49,7 +49,7 @@ rule basal:
         f"{BENCHMARKS}/basal.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: max(2, CONFIG.basal.processes)
+    threads: threads_of("basal")
     resources:
         **placed("basal"),
         mem_mb=decoding,

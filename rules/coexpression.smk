@@ -110,7 +110,7 @@ rule coexpression:
         f"{BENCHMARKS}/coexpression.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: threads_of_pairs
     resources:
         mem_mb=pairs,
         runtime=minutes,
@@ -160,7 +160,7 @@ rule coexpression_lines:
         f"{BENCHMARKS}/coexpression_lines.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: threads_of_pairs
     resources:
         mem_mb=pairs,
         runtime=minutes,

@@ -45,7 +45,7 @@ rule evidence_partial:
         f"{BENCHMARKS}/evidence_partial.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: threads_of_pairs
     resources:
         mem_mb=pairs,
         runtime=minutes,

@@ -19,7 +19,7 @@ rule latent_cells:
         f"{BENCHMARKS}/latent_cells.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: threads_of_pairs
     resources:
         mem_mb=pairs,
         runtime=minutes,

@@ -8,12 +8,24 @@ import sys
 from causcade.devices import gpus_of, placement, processes_of
 from causcade.embedding_cost import longest_seconds, memory_mb, shape_of
 from causcade.preflight import check_requests, cpu_build_of_torch, request_of
-from causcade.shards import num_threads
+from causcade.shards import num_threads, num_threads_of_pairs
 
 
 def threads_of_sums(wildcards):
     """Threads of a job that takes sums over cells, by how many cells it is expected to have."""
     return num_threads(NUM_CELLS[wildcards.plate], NUM_SHARDS[wildcards.plate])
+
+
+def genes_of_panel():
+    """Genes that the panel is expected to have; None where nothing tells."""
+    return (
+        CONFIG.simulation.num_genes if CONFIG.is_simulated else CONFIG.panel.num_genes
+    )
+
+
+def threads_of_pairs(wildcards):
+    """Threads of a job on matrices of gene pairs."""
+    return num_threads_of_pairs(genes_of_panel())
 
 
 def threads_of(stage):
@@ -76,8 +88,7 @@ def embeddings(wildcards, attempt):
 
 def pairs(wildcards, attempt):
     """Memory in MB of a job on gene pairs: some matrices of the panel's size, in float64, beside the cells."""
-    simulated = CONFIG.simulation.num_genes if CONFIG.is_simulated else None
-    num_genes = simulated or CONFIG.panel.num_genes or 0
+    num_genes = genes_of_panel() or 0
     plate = getattr(wildcards, "plate", None)
     cells = 0 if plate is None else names_of(plate)
     return (max(4000, 1500 + round(16e-6 * num_genes**2)) + cells) * attempt

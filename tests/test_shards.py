@@ -9,7 +9,7 @@ import pytest
 from causcade import cell_count
 from causcade.config import Config, SimulationConfig
 from causcade.plates import Plate, list_plates
-from causcade.shards import expected_cells, num_shards, num_threads
+from causcade.shards import expected_cells, num_shards, num_threads, num_threads_of_pairs
 from causcade.simulation import simulate_plan
 
 MINE = Config(run="mine", plates="plates.tsv")
@@ -81,3 +81,7 @@ def test_a_plate_of_unknown_size_is_one_shard():
 def test_threads_follow_the_size_of_a_job():
     assert [num_threads(cells, 1) for cells in (0, 24_999, 25_000, 10**7, None)] == [1, 1, 2, 8, 8]
     assert num_threads(100_000, 2) == num_threads(50_000, 1) == 3
+
+
+def test_matrices_of_a_small_panel_take_one_thread():
+    assert [num_threads_of_pairs(genes) for genes in (100, 3_999, 4_000, None)] == [1, 1, 2, 2]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from causcade.config import Config, SimulationConfig
 from causcade.plates import Plate
 
-__all__ = ["expected_cells", "num_shards", "num_threads"]
+__all__ = ["expected_cells", "num_shards", "num_threads", "num_threads_of_pairs"]
 
 # Of a simulated plate: a third of the drugs at three doses, and four wells of controls with three times the cells.
 SIMULATED_BLOCKS = 3
@@ -23,6 +23,7 @@ SIMULATED_CONTROLS = 4 * 3
 
 CELLS_PER_THREAD = 25_000
 MOST_THREADS = 8
+LARGE_PANEL = 4_000  # genes
 
 
 def _simulated_cells(settings: SimulationConfig) -> int:
@@ -78,3 +79,8 @@ def num_shards(num_cells: int | None, shard_cells: int) -> int:
 def num_threads(num_cells: int | None, num_shards: int) -> int:
     """Return the threads that a job on one shard is worth: one per 25,000 cells, at most 8, which is also what a job of unknown size gets."""
     return MOST_THREADS if num_cells is None else min(MOST_THREADS, 1 + num_cells // (num_shards * CELLS_PER_THREAD))
+
+
+def num_threads_of_pairs(num_genes: int | None) -> int:
+    """Return the threads of a job on matrices of gene pairs: of a small panel one, since it would wait longer for a second than it gains by it."""
+    return 1 if num_genes is not None and num_genes < LARGE_PANEL else 2

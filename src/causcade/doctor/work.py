@@ -16,7 +16,7 @@ from causcade.devices import gpus_of, nodes_of, processes_of
 from causcade.doctor.sizes import Sizes
 from causcade.embedding_cost import cell_flops, memory_mb, shape_of
 from causcade.fits import fit_names, latent_fit_names
-from causcade.shards import num_shards, num_threads
+from causcade.shards import num_shards, num_threads, num_threads_of_pairs
 from causcade.tx1.shape import forward_flops
 
 __all__ = ["GIB", "MB", "Work", "works_of"]
@@ -169,7 +169,8 @@ def _sums(config: Config, sizes: Sizes, of_panel: dict[str, float], square: floa
         )  # fmt: skip
     sums = ("coexpression_moments", "coexpression_moments_sum")
     yield _once(
-        "coexpression", "coexpression", square * (1 + len(cut) / 40), "pairs of genes", after=sums, threads=2, pairs=square, disk=2 * 4 * square
+        "coexpression", "coexpression", square * (1 + len(cut) / 40), "pairs of genes", after=sums,
+        threads=num_threads_of_pairs(sizes.num_genes), pairs=square, disk=2 * 4 * square,
     )  # fmt: skip
     if settings.per_line:
         lines = sizes.num_lines
@@ -179,7 +180,7 @@ def _sums(config: Config, sizes: Sizes, of_panel: dict[str, float], square: floa
         )  # fmt: skip
         yield _once(
             "coexpression_lines", "coexpression", lines * square * (1 + len(cut) / 40), "pairs of genes", after=("coexpression_lines_moments",),
-            threads=2, pairs=square, disk=lines * 2 * 4 * square,
+            threads=num_threads_of_pairs(sizes.num_genes), pairs=square, disk=lines * 2 * 4 * square,
         )  # fmt: skip
 
 
@@ -230,8 +231,8 @@ def _basal(config: Config, sizes: Sizes, dimensions: int) -> Iterator[Work]:
         flops = 6.0 * cells * width * settings.max_epochs
         yield _once("basal_roll", "basal", after=("embedding",))
         yield _once(
-            "basal", "basal", flops, "operations", after=("basal_roll",), threads=2, gpus=_gpus(config, "basal"), flops=flops,
-            cells=_largest_cells(sizes),
+            "basal", "basal", flops, "operations", after=("basal_roll",), threads=processes_of(config, "basal"),
+            gpus=_gpus(config, "basal"), flops=flops, cells=_largest_cells(sizes),
         )  # fmt: skip
     share = 1.0 if settings.baseline == "own_cell" else sizes.num_controls / max(1.0, sizes.num_cells)
     jobs = {name: share * value for name, value in _nonzero(sizes).items()}
@@ -255,8 +256,8 @@ def _fits(config: Config, sizes: Sizes) -> Iterator[Work]:
     plates, square = len(sizes.shapes), float(num_genes) ** 2
     sums = ("coexpression_moments", "coexpression_moments_sum")
     yield _once(
-        "latent_cells", "latent", square * (num_genes + 1000.0 * plates), "pairs x genes", after=(*sums, "conditions", "mask"), threads=2,
-        pairs=square,
+        "latent_cells", "latent", square * (num_genes + 1000.0 * plates), "pairs x genes", after=(*sums, "conditions", "mask"),
+        threads=num_threads_of_pairs(num_genes), pairs=square,
     )  # fmt: skip
     blocks = float(num_genes) * sizes.num_targets * sizes.num_perturbations
     yield Work(
@@ -268,7 +269,10 @@ def _fits(config: Config, sizes: Sizes) -> Iterator[Work]:
         rule="evidence_controls", stage="evidence", jobs=controls, unit="non-zero counts", after=("panel",), pairs=square,
         gpus=_gpus(config, "coexpression"), disk=plates * 4.0 * num_genes * (num_genes + 1),
     )  # fmt: skip
-    yield _once("evidence_partial", "evidence", square * num_genes, "pairs x genes", after=("evidence_controls", "mask"), threads=2, pairs=square)
+    yield _once(
+        "evidence_partial", "evidence", square * num_genes, "pairs x genes", after=("evidence_controls", "mask"),
+        threads=num_threads_of_pairs(num_genes), pairs=square,
+    )  # fmt: skip
     evidence_fits = [fit for fit in latent_fits if not fit.startswith("line_")]
     yield Work(
         rule="evidence", stage="evidence", jobs=dict.fromkeys(evidence_fits, blocks), unit="genes x targets x perturbations",
