@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -71,16 +71,16 @@ def judge(
     if reference is None:
         raise AssertionError("a split always has cells to train on")
     found = baseline_errors(validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=device)
-    records = _told(model, _drawn(stores, split, model, LINE_CELLS, seed), "cell_line", _lines, seed)
+    records = _told(model, _seen(stores, split, model, LINE_CELLS, seed), "cell_line", _lines, seed)
     is_control = [store.obs["is_control"].to_numpy(dtype=bool) for store in stores]
     held = draw_sample(stores, split.held_out, model, REFERENCE_CELLS, seed)
     wells = changed_most(reference if held is None else join_samples([reference, held]), model)
     changed = [np.isin(wells_of(store.obs), wells) for store in stores]
+    controls = _seen(stores, _only(split, is_control), model, LABEL_CELLS, seed)
     for label, chosen in (("treated", most_dosed(stores)), ("treated_most", changed)):
         is_treated = [most & ~control for most, control in zip(chosen, is_control, strict=True)]
-        treated, controls = (_drawn(stores, _only(split, part), model, LABEL_CELLS, seed) for part in (is_treated, is_control))
-        pairs = zip(treated, controls, strict=True)
-        records += _told(model, [None if one is None or other is None else join_samples([one, other]) for one, other in pairs], label, _kinds, seed)
+        treated = _seen(stores, _only(split, is_treated), model, LABEL_CELLS, seed)
+        records += _told(model, [_joined(*pair) for pair in zip(treated, controls, strict=True)], label, _kinds, seed)
     return found | {"separability": records}
 
 
@@ -139,24 +139,42 @@ def _only(split: Split, chosen: Rows) -> Split:
     return Split(*([rows[mask[rows]] for rows, mask in zip(part, chosen, strict=True)] for part in split))
 
 
-def _drawn(stores: Sequence[CellStore], split: Split, model: Checkpoint, nums: tuple[int, int], seed: int) -> list[Sample | None]:
+class _Seen(NamedTuple):
+    """Some cells, and where the model puts them [N, D]."""
+
+    sample: Sample
+    z_ND: np.ndarray
+
+
+def _seen(stores: Sequence[CellStore], split: Split, model: Checkpoint, nums: tuple[int, int], seed: int) -> list[_Seen | None]:
     """Cells whose labels vote, and cells of held-out wells that are judged."""
-    return [draw_sample(stores, rows, model, num, seed) for rows, num in zip(split, nums, strict=True)]
+    how = EmbedSettings(min_covered=0.0, seed=seed)
+    found: list[_Seen | None] = []
+    for rows, num in zip(split, nums, strict=True):
+        sample = draw_sample(stores, rows, model, num, seed)
+        if sample is None:
+            found.append(None)
+            continue
+        counts = sample.cells.counts[:, model.vocabulary.gene_tokens]
+        found.append(_Seen(sample, embed_counts(model, counts, model.vocabulary.gene_ids, settings=how, keys=sample.cells.key_B).z_ND))
+    return found
+
+
+def _joined(one: _Seen | None, other: _Seen | None) -> _Seen | None:
+    """Both, one after the other; None where one of them is missing."""
+    if one is None or other is None:
+        return None
+    return _Seen(join_samples([one.sample, other.sample]), np.concatenate([one.z_ND, other.z_ND]))
 
 
 def _told(
-    model: Checkpoint, samples: Sequence[Sample | None], label: str, labels_of: Callable[[pd.DataFrame], np.ndarray], seed: int
+    model: Checkpoint, parts: Sequence[_Seen | None], label: str, labels_of: Callable[[pd.DataFrame], np.ndarray], seed: int
 ) -> list[dict[str, object]]:
     """Judge a label in the model's embedding and in a PCA of as many dimensions."""
-    reference, query = samples
+    reference, query = parts
     if reference is None or query is None:
         return []
-    genes, how = model.vocabulary.gene_ids, EmbedSettings(min_covered=0.0, seed=seed)
-    counts = [sample.cells.counts[:, model.vocabulary.gene_tokens] for sample in (reference, query)]
-    embedded = [
-        embed_counts(model, part, genes, settings=how, keys=sample.cells.key_B).z_ND
-        for part, sample in zip(counts, (reference, query), strict=True)
-    ]  # fmt: skip
+    counts = [part.sample.cells.counts[:, model.vocabulary.gene_tokens] for part in (reference, query)]
     pca = expression_pca(counts[0], counts[1], min(model.shape.d_model, MOST_COMPONENTS), seed=seed)
-    cells = [Labelled(labels_of(sample.obs), sample.wells) for sample in (reference, query)]
-    return separability({"tx1": (embedded[0], embedded[1]), "pca": pca}, label, cells[0], cells[1], seed=seed)
+    cells = [Labelled(labels_of(part.sample.obs), part.sample.wells) for part in (reference, query)]
+    return separability({"tx1": (reference.z_ND, query.z_ND), "pca": pca}, label, cells[0], cells[1], seed=seed)
