@@ -60,8 +60,9 @@ def test_partial_correlations_that_tell_the_edges_help(fitted):
     plain, helped = (score_edges(problem, posterior, target_C, source_C, partial_C=given) for given in (None, partial_C))
     assert average_precision(helped.score_C, case.is_true_C) > average_precision(plain.score_C, case.is_true_C)
     unlisted = ~np.isfinite(plain.probability_C)
-    # Without a sign to agree with they tell less.
-    assert average_precision(helped.score_C[unlisted], case.is_true_C[unlisted]) > 0.9
+    # Of sources that nothing hits they do not help on this screen (0.944 with them, 0.955 without), and may cost little.
+    without = average_precision(plain.score_C[unlisted], case.is_true_C[unlisted])
+    assert average_precision(helped.score_C[unlisted], case.is_true_C[unlisted]) > max(0.9, without - 0.02)
     noise = score_edges(problem, posterior, target_C, source_C, partial_C=rng.normal(0, 0.05, len(target_C)))
     known = np.isfinite(plain.probability_C)
     assert np.abs(noise.probability_C - plain.probability_C)[known].mean() < 0.05
