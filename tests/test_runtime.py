@@ -9,18 +9,6 @@ from causcade import __version__, runtime
 from causcade.errors import InputError
 
 
-@pytest.fixture(autouse=True)
-def same_threads():
-    """Settings of thread pools are of the process: put them back."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    yield
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-
-
 def test_a_job_logs_its_versions_and_its_end(tmp_path):
     path = tmp_path / "logs" / "job.log"
     with runtime.job_log(path, threads=1) as log:
