@@ -34,9 +34,9 @@ KEPT = (
 )  # fmt: skip
 
 
-def cell_stores(folder: Path, seed: int) -> list[CellStore]:
+def cell_stores(folder: Path, seed: int, settings: SimulationConfig) -> list[CellStore]:
     """Cell stores of a screen, with the filters of the workflow; made where they are not there."""
-    settings, reading = SimulationConfig(), InputConfig()
+    reading = InputConfig()
     for name in settings.plates:
         if (folder / f"{name}.zarr").exists():
             continue
@@ -48,10 +48,10 @@ def cell_stores(folder: Path, seed: int) -> list[CellStore]:
     return [CellStore(folder / f"{name}.zarr") for name in settings.plates]
 
 
-def measure(folder: Path, seed: int, settings: PretrainingConfig) -> dict[str, Any]:
+def measure(folder: Path, seed: int, settings: PretrainingConfig, screen: SimulationConfig) -> dict[str, Any]:
     """Train a model, unless it is there, and judge it."""
     folder.mkdir(parents=True, exist_ok=True)
-    stores, model, about = cell_stores(folder, seed), folder / "model", folder / "training.json"
+    stores, model, about = cell_stores(folder, seed, screen), folder / "model", folder / "training.json"
     if not (model / "model.safetensors").exists():
         started = time.process_time()
         summary = pretrain(stores, settings, model, checkpoints=folder / "checkpoints", seed=seed, backend="cpu")
@@ -72,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     settings = PretrainingConfig(steps=arguments.steps)
     with tempfile.TemporaryDirectory() as name:
-        screens = [measure((arguments.folder or Path(name)) / f"seed{seed}", seed, settings) for seed in arguments.seeds]
+        screens = [measure((arguments.folder or Path(name)) / f"seed{seed}", seed, settings, SimulationConfig()) for seed in arguments.seeds]
     about = {"device": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": arguments.threads}
     result = about | {"settings": settings.model_dump(mode="json"), "screens": screens}
     print(json.dumps(result, indent=2))

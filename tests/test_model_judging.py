@@ -1,16 +1,34 @@
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
+import pytest
+from tx1_training_cases import VOCABULARY, make_plate, make_shape
 
-from causcade.model_judging import changed_most, most_dosed
-from causcade.training_cells import Sample
-from causcade.tx1.sources import Cells
-from causcade.tx1.vocabulary import Vocabulary
+from causcade.model_judging import line_question, most_dosed, treated_question
+from causcade.training_cells import Split, wells_of
+from causcade.tx1.checkpoint import Checkpoint
+from causcade.tx1.model import Tx1
+from causcade.tx1.separability import balanced_votes
+from causcade.tx1.shape import CollatorSettings
 
 
 class Store:
     def __init__(self, **obs):
         self.obs = pd.DataFrame(obs)
+
+
+@pytest.fixture(scope="module")
+def model():
+    shape = make_shape()
+    return Checkpoint(model=Tx1(shape, seed=0), shape=shape, collator=CollatorSettings(), vocabulary=VOCABULARY, drug_ids=None, name="random")
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory):
+    """Two plates of 16 wells (w00 to w03 are controls); w03, w07 and w15 are kept back."""
+    folder = tmp_path_factory.mktemp("cells")
+    stores = [make_plate(folder / f"{name}.zarr", 320, seed=seed, wells=16) for seed, name in enumerate(("p1", "p2"))]
+    held = [store.obs["well"].isin(["w03", "w07", "w15"]).to_numpy() for store in stores]
+    return stores, Split([np.flatnonzero(~one) for one in held], [np.flatnonzero(one) for one in held])
 
 
 def test_the_highest_dose_is_that_over_all_plates():
@@ -22,21 +40,44 @@ def test_the_highest_dose_is_that_over_all_plates():
     assert most_dosed([Store(perturbation=["A", "B"])])[0].all()  # no doses: all cells
 
 
-def test_the_wells_that_changed_most_are_found_within_plate_and_line():
-    rng = np.random.default_rng(0)
-    vocabulary = Vocabulary.from_genes([f"ENSG{number:011d}" for number in range(1, 31)])
-    well, line = np.repeat(np.arange(10), 60), np.tile(["A", "B"], 300)
-    rate = np.where((line == "A")[:, None], 2.0, 9.0) * np.ones((600, 30))
-    rate[well == 4, :10] *= 3.0  # the only changed ones of the treated wells 2 to 9
-    rate[well == 7, 20:] *= 0.2
-    counts = np.zeros((600, vocabulary.size))
-    counts[:, vocabulary.gene_tokens] = rng.poisson(rate)
-    obs = pd.DataFrame({"plate": "p1", "well": [f"w{number}" for number in well], "cell_line": line, "is_control": well < 2})
-    sample = Sample(Cells(sp.csr_matrix(counts), np.arange(600, dtype=np.uint64), None), obs)
+def test_treated_cells_and_controls_are_asked_for_within_plate_and_line(model, screen):
+    stores, split = screen
+    question = treated_question(model, stores, split, seed=0)
+    assert {name: one.shape[1] for name, (one, _) in question.embeddings.items()} == {"tx1": 16, "pca": 16}
+    kinds = pd.Series(question.query.labels).groupby(question.query.wells).unique()
+    assert {name: list(labels) for name, labels in kinds.items()} == {
+        f"{plate}/{well}": [kind] for plate in ("p1", "p2") for well, kind in (("w03", "control"), ("w07", "treated"), ("w15", "treated"))
+    }
+    assert set(question.reference.groups) == {"p1", "p2"}
+    obs = pd.concat(store.obs.iloc[rows] for store, rows in zip(stores, split.training, strict=True))
+    assert sorted(question.reference.wells) == sorted(wells_of(obs))  # fewer than would be drawn: all
+    wells = pd.Series(question.reference.wells)
+    for reference, query in question.embeddings.values():
+        assert len(reference) == len(wells)
+        assert len(query) == len(question.query.labels)
+        assert abs(reference[wells.str.startswith("p1").to_numpy()].mean(axis=0)).max() < 1e-5
+    told = balanced_votes(question.embeddings["pca"][0], question.reference, question.embeddings["pca"][1], question.query, permutations=50)
+    assert told.accuracy > max(0.6, told.permuted_high)
 
-    class Model:
-        pass
 
-    Model.vocabulary = vocabulary
-    assert changed_most(sample, Model()) == ["p1/w4", "p1/w7"]
-    assert changed_most(sample._replace(obs=obs.assign(is_control=False)), Model()) == []  # no controls to differ from
+def test_as_many_cells_of_either_kind_are_drawn(model, screen):
+    question = treated_question(model, *screen, seed=0, num_cells=(40, 10))
+    for part, num in ((question.reference, 40), (question.query, 10)):
+        assert dict(zip(*np.unique(part.labels, return_counts=True), strict=True)) == {"control": num, "treated": num}
+
+
+def test_cells_of_a_plate_and_line_without_training_cells_are_not_judged(model, screen):
+    stores, split = screen
+    of_line = (stores[1].obs["cell_line"] == "A").to_numpy()
+    first, second = split.training
+    question = treated_question(model, stores, Split([first, second[~of_line[second]]], split.held_out), seed=0)
+    num = sum(map(len, split.held_out)) - of_line[split.held_out[1]].sum()
+    assert len(question.query.labels) == len(question.query.wells) == num
+    assert all(len(query) == num for _, query in question.embeddings.values())
+
+
+def test_nothing_is_asked_where_no_control_or_no_cell_is_kept_back(model, screen):
+    stores, split = screen
+    treated = [rows[~store.obs["is_control"].to_numpy()[rows]] for store, rows in zip(stores, split.held_out, strict=True)]
+    assert treated_question(model, stores, Split(split.training, treated), seed=0) is None
+    assert line_question(model, stores, Split(split.training, [rows[:0] for rows in treated]), seed=0) is None

@@ -527,7 +527,8 @@ def test_a_model_of_the_run_is_said_with_what_it_is_worth(page: Page) -> None:
         "did not begin at random but with a low-rank model (a PCA) of some of these cells",
         "This is a small model",
         "cell line 81 % ± 2 % 97 % ± 2 % 33.3 % 800 better than chance, worse than the PCA",
-        "treated (highest doses) or control 53 % ± 2 % 54 % ± 2 % 50 % 800 not clearly different from chance, not clearly different from the PCA",
+        "treated (highest doses) or control, within plate and line 53 % ± 2 % 54 % ± 2 % 50 % 800 not clearly different from chance, "
+        "not clearly different from the PCA",
     ]:  # fmt: skip
         assert part in words, part
     curves = page.data["figures"]["pretraining"]

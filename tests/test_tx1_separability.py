@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from causcade.tx1.separability import Labelled, expression_pca, linear_probe, separability
+from causcade.tx1.separability import Labelled, expression_pca, less_group_means, linear_probe, separability
 from causcade.tx1.separability import balanced_votes as votes_of
 
 
@@ -82,6 +82,30 @@ def test_errors_are_those_between_wells_and_labels_of_wells_are_permuted_whole()
     assert found.standard_error > 3 * np.sqrt(0.25 / 400)  # what cells taken one by one would give
     assert found.permuted_high > 0.7  # few wells are told by chance
     assert 0.35 < found.permuted_accuracy < 0.65
+
+
+def test_labels_are_permuted_within_groups():
+    """In the first group every well has label a, in the second b: a permutation that keeps to the groups changes nothing."""
+    z, labels = make_clouds(400, 2.0)
+    wells = np.arange(400) % 40 + np.where(labels == "a", 0, 100)
+    query = (z, Labelled(labels, wells))
+    apart = votes_of(z, Labelled(labels, wells, labels), *query, permutations=20)
+    assert (apart.permuted_P == apart.accuracy).all()
+    together = votes_of(z, Labelled(labels, wells, np.where(wells % 2 == 0, "p1", "p2")), *query, permutations=20)
+    assert together.permuted_P.std() > 0
+    assert together.permuted_high < apart.accuracy
+    assert np.isnan(votes_of(z, Labelled(labels, wells), *query).permuted_high)
+
+
+def test_group_means_are_those_of_the_reference():
+    rng = np.random.default_rng(0)
+    reference, query = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(20, 4)).astype(np.float32)
+    groups, query_groups = np.array(["p/a", "q/a", "p/b"])[rng.integers(0, 3, 30)], np.array(["p/b", "p/a"])[rng.integers(0, 2, 20)]
+    found = less_group_means(reference, groups, query, query_groups)
+    for z, names, got in ((reference, groups, found[0]), (query, query_groups, found[1])):
+        expected = [row - reference[groups == name].mean(axis=0) for row, name in zip(z, names, strict=True)]
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+        assert got.dtype == np.float32
 
 
 def test_a_linear_probe_finds_a_label_in_a_direction_of_little_variance():

@@ -1,11 +1,11 @@
 """What a trained TX1 model is worth on held-out wells: errors at masked genes beside baselines, and labels that its embeddings tell beside a PCA.
 
-Labels: cell line, and treated cells against controls, twice, since at most doses a drug changes little and no embedding can tell what is not there.
-(1) `treated`: cells at the highest dose of their perturbation (all where there are no doses); the choice looks at no expression. (2) `treated_most`:
-cells of the quarter of the treated wells whose mean expression differs most from that of the controls; so the question is chosen by what there is to
-see, and the answer is not.
+Labels: cell line, and treated cells against controls. Of treated cells those at the highest dose of their perturbation are taken (all where there are
+no doses), since at low doses a drug changes little; the choice looks at no expression. Plates and lines differ by more than most drugs change, so
+treatment is judged within them: the mean of the training cells of a plate and line is taken from each of their cells first
+(docs/design/013-treated-cells.md).
 
-Axes: N cells, G genes, W wells.
+Axes: N cells, D dimensions.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 import torch
 
-from causcade.cells import CellStore, log_normalise
-from causcade.training_cells import Sample, Split, draw_sample, join_samples, wells_of
+from causcade.cells import CellStore
+from causcade.training_cells import Sample, Split, draw_sample, join_samples
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint
 from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.inference import embed_counts
-from causcade.tx1.separability import Labelled, expression_pca, separability
+from causcade.tx1.separability import Labelled, expression_pca, less_group_means, separability
 from causcade.tx1.stream import Collation
 from causcade.tx1.validation import Validation, baseline_errors
 
-__all__ = ["changed_most", "judge", "most_dosed"]
+__all__ = ["Question", "judge", "line_question", "most_dosed", "treated_question"]
 
 REFERENCE_CELLS = 10_000  # that baselines are fitted to
-LINE_CELLS, LABEL_CELLS = (600, 400), (800, 500)  # neighbours and judged cells: of all labels, and of treated cells and controls each
+LINE_CELLS = (600, 400)  # neighbours and judged cells
+TREATED_CELLS = (1400, 700)  # of the treated cells, and of the controls
 MOST_COMPONENTS = 256
-SMALL_VARIANCE = 2.5e-3  # of genes that controls hardly express
 
 Rows = Sequence[np.ndarray]
 
@@ -71,60 +70,52 @@ def judge(
     if reference is None:
         raise AssertionError("a split always has cells to train on")
     found = baseline_errors(validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=device)
-    records = _told(model, _seen(stores, split, model, LINE_CELLS, seed), "cell_line", _lines, seed)
-    is_control = [store.obs["is_control"].to_numpy(dtype=bool) for store in stores]
-    held = draw_sample(stores, split.held_out, model, REFERENCE_CELLS, seed)
-    wells = changed_most(reference if held is None else join_samples([reference, held]), model)
-    changed = [np.isin(wells_of(store.obs), wells) for store in stores]
-    controls = _seen(stores, _only(split, is_control), model, LABEL_CELLS, seed)
-    for label, chosen in (("treated", most_dosed(stores)), ("treated_most", changed)):
-        is_treated = [most & ~control for most, control in zip(chosen, is_control, strict=True)]
-        treated = _seen(stores, _only(split, is_treated), model, LABEL_CELLS, seed)
-        records += _told(model, [_joined(*pair) for pair in zip(treated, controls, strict=True)], label, _kinds, seed)
+    records: list[dict[str, object]] = []
+    for label, question in (("cell_line", line_question(model, stores, split, seed)), ("treated", treated_question(model, stores, split, seed))):
+        if question is not None:
+            records += separability(question.embeddings, label, question.reference, question.query, seed=seed)
     return found | {"separability": records}
 
 
-def changed_most(sample: Sample, model: Checkpoint) -> list[str]:
-    """Names of the quarter of the treated wells whose mean log(1 + CP10k) differs most from that of the controls of their plate and line.
+class Question(NamedTuple):
+    """What is asked of embeddings: those of the cells that vote and of the cells that are judged [N, D], by name, and their labels."""
 
-    Differences are in standard deviations of the controls, squared, averaged over genes, less what as few cells differ by without any change.
+    embeddings: dict[str, tuple[np.ndarray, np.ndarray]]
+    reference: Labelled
+    query: Labelled
+
+
+def line_question(model: Checkpoint, stores: Sequence[CellStore], split: Split, seed: int) -> Question | None:
+    """Ask for the cell line; None where no cells are kept back."""
+    return _question(model, _seen(stores, split, model, LINE_CELLS, seed), lambda obs: obs["cell_line"].to_numpy(dtype=str), seed)
+
+
+def treated_question(
+    model: Checkpoint, stores: Sequence[CellStore], split: Split, seed: int, *, num_cells: tuple[int, int] = TREATED_CELLS
+) -> Question | None:
+    """Ask whether a cell is treated, at the highest dose, or a control, within plate and cell line.
+
+    Parameters
+    ----------
+    model
+        The model.
+    stores, split
+        Cell stores of the plates, and their rows to train on and kept back.
+    seed
+        Of the samples and the PCA.
+    num_cells
+        Most treated cells, and most controls, that vote and that are judged.
+
+    Returns
+    -------
+    Question or None
+        Labels are permuted within plates. None where there are no treated cells, or no controls, to vote or to be judged.
     """
-    counts = sample.cells.counts[:, model.vocabulary.gene_tokens]
-    x_NG = log_normalise(counts, np.asarray(counts.sum(axis=1), dtype=np.float64).ravel())
-    is_control = sample.obs["is_control"].to_numpy(dtype=bool)
-    place = (sample.obs["plate"].astype(str) + "/" + sample.obs["cell_line"].astype(str)).to_numpy(dtype=str)
-    places, of_place_N = np.unique(place, return_inverse=True)
-    control_PG = _means(x_NG[is_control], of_place_N[is_control], len(places))
-    has_controls = np.isin(np.arange(len(places)), of_place_N[is_control])
-    kept = ~is_control & has_controls[of_place_N]
-    wells, of_well = np.unique(sample.wells[kept], return_inverse=True)
-    if not len(wells):
-        return []
-    share_WP = _means(
-        sp.csr_matrix((np.ones(kept.sum()), (np.arange(kept.sum()), of_place_N[kept])), shape=(kept.sum(), len(places))), of_well, len(wells)
-    )
-    controls = x_NG[is_control]
-    variance_G = np.asarray(controls.multiply(controls).mean(axis=0) - np.square(controls.mean(axis=0))).ravel()
-    difference_WG = _means(x_NG[kept], of_well, len(wells)) - share_WP @ control_PG
-    change_W = (np.square(difference_WG) / (variance_G + SMALL_VARIANCE)).mean(axis=1) - 1 / np.bincount(of_well)
-    return sorted(wells[np.argsort(-change_W, kind="stable")[: -(-len(wells) // 4)]].tolist())
-
-
-def _means(x_NG: sp.csr_matrix, group_N: np.ndarray, num_groups: int) -> np.ndarray:
-    """Mean rows of groups [groups, G]; zeros where a group has none."""
-    num = np.bincount(group_N, minlength=num_groups)
-    weights = sp.csr_matrix((1.0 / num[group_N], (group_N, np.arange(len(group_N)))), shape=(num_groups, len(group_N)))
-    means: np.ndarray = (weights @ x_NG).toarray()
-    return means
-
-
-def _lines(obs: pd.DataFrame) -> np.ndarray:
-    lines: np.ndarray = obs["cell_line"].to_numpy(dtype=str)
-    return lines
-
-
-def _kinds(obs: pd.DataFrame) -> np.ndarray:
-    return np.where(obs["is_control"].to_numpy(dtype=bool), "control", "treated")
+    is_control = [store.obs["is_control"].to_numpy(dtype=bool) for store in stores]
+    is_treated = [most & ~control for most, control in zip(most_dosed(stores), is_control, strict=True)]
+    kinds = [_seen(stores, _only(split, chosen), model, num_cells, seed) for chosen in (is_treated, is_control)]
+    parts = [_joined(*pair) for pair in zip(*kinds, strict=True)]
+    return _question(model, parts, lambda obs: np.where(obs["is_control"].to_numpy(dtype=bool), "control", "treated"), seed, within_places=True)
 
 
 def most_dosed(stores: Sequence[CellStore]) -> list[np.ndarray]:
@@ -167,14 +158,27 @@ def _joined(one: _Seen | None, other: _Seen | None) -> _Seen | None:
     return _Seen(join_samples([one.sample, other.sample]), np.concatenate([one.z_ND, other.z_ND]))
 
 
-def _told(
-    model: Checkpoint, parts: Sequence[_Seen | None], label: str, labels_of: Callable[[pd.DataFrame], np.ndarray], seed: int
-) -> list[dict[str, object]]:
-    """Judge a label in the model's embedding and in a PCA of as many dimensions."""
+def _question(
+    model: Checkpoint, parts: Sequence[_Seen | None], labels_of: Callable[[pd.DataFrame], np.ndarray], seed: int, *, within_places: bool = False
+) -> Question | None:
+    """Put a PCA of as many dimensions beside the model's embedding; within plate and cell line where it is asked."""
     reference, query = parts
     if reference is None or query is None:
-        return []
+        return None
     counts = [part.sample.cells.counts[:, model.vocabulary.gene_tokens] for part in (reference, query)]
     pca = expression_pca(counts[0], counts[1], min(model.shape.d_model, MOST_COMPONENTS), seed=seed)
-    cells = [Labelled(labels_of(part.sample.obs), part.sample.wells) for part in (reference, query)]
-    return separability({"tx1": (reference.z_ND, query.z_ND), "pca": pca}, label, cells[0], cells[1], seed=seed)
+    embeddings = {"tx1": (reference.z_ND, query.z_ND), "pca": pca}
+    voting, judged = (Labelled(labels_of(part.sample.obs), part.sample.wells) for part in (reference, query))
+    if within_places:
+        first, second = (_places(part.sample.obs) for part in (reference, query))
+        known = np.isin(second, first)
+        voting = voting._replace(groups=reference.sample.obs["plate"].to_numpy(dtype=str))
+        judged = Labelled(judged.labels[known], judged.wells[known])
+        embeddings = {name: less_group_means(one, first, other[known], second[known]) for name, (one, other) in embeddings.items()}
+    return Question(embeddings, voting, judged)
+
+
+def _places(obs: pd.DataFrame) -> np.ndarray:
+    """Plate and cell line of each cell."""
+    places: np.ndarray = (obs["plate"].astype(str) + "/" + obs["cell_line"].astype(str)).to_numpy(dtype=str)
+    return places

@@ -18,8 +18,7 @@ TWO_SIDED = 1.96
 EMBEDDING_WORDS = {"tx1": "TX1", "pca": "PCA"}
 LABEL_WORDS = {
     "cell_line": "cell line",
-    "treated": "treated (highest doses) or control",
-    "treated_most": "treated (most changed quarter of wells) or control",
+    "treated": "treated (highest doses) or control, within plate and line",
 }
 CURVES = {"held_out_expression_mse": ("from the gene’s own state", 1), "held_out_product_mse": ("from the cell’s embedding", 2)}
 

@@ -4,7 +4,7 @@ The neighbours of a cell of a held-out well are sought among training cells. Eac
 common label is not guessed for its frequency; accuracy is the mean of the labels' recalls, and chance is one over their number, or what permuted
 labels give. A linear probe (logistic regression) tells what the embedding holds beyond its nearest neighbours.
 
-Axes: N cells, D dimensions, K neighbours, L labels, W wells.
+Axes: N cells, D dimensions, K neighbours, L labels, W wells, U wells or cells, G groups, P permutations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from causcade.cells import log_normalise
 from causcade.tx1.seeds import generator_for
 
-__all__ = ["Labelled", "Votes", "balanced_votes", "expression_pca", "linear_probe", "separability"]
+__all__ = ["Labelled", "Votes", "balanced_votes", "expression_pca", "less_group_means", "linear_probe", "separability"]
 
 NEIGHBOURS = 15
 PERMUTATIONS = 100
@@ -33,25 +33,35 @@ class Votes(NamedTuple):
     ----------
     accuracy, standard_error
         Mean recall over labels, 0 to 1, and its standard error over wells; NaN where there are fewer than two labels.
-    permuted_accuracy, permuted_high
-        Mean accuracy with permuted labels, and its 95th percentile; NaN without permutations.
+    permuted_P
+        Accuracy with permuted labels; none without permutations.
     num_cells, num_wells
         Cells judged, and their wells.
     """
 
     accuracy: float
     standard_error: float
-    permuted_accuracy: float
-    permuted_high: float
+    permuted_P: np.ndarray
     num_cells: int
     num_wells: int
 
+    @property
+    def permuted_accuracy(self) -> float:
+        """Mean accuracy with permuted labels; NaN without permutations."""
+        return float(self.permuted_P.mean()) if len(self.permuted_P) else float("nan")
+
+    @property
+    def permuted_high(self) -> float:
+        """What 95 of 100 permutations stay below; NaN without permutations."""
+        return float(np.percentile(self.permuted_P, 95)) if len(self.permuted_P) else float("nan")
+
 
 class Labelled(NamedTuple):
-    """Label and well of each of some cells, both [N]."""
+    """Label and well of each of some cells, and the group (such as the plate) that labels are permuted within, each [N]; None: no groups."""
 
     labels: np.ndarray
     wells: np.ndarray
+    groups: np.ndarray | None = None
 
 
 def balanced_votes(
@@ -75,7 +85,7 @@ def balanced_votes(
     neighbours
         Number of votes, by Euclidean distance.
     permutations
-        How often labels of the reference are permuted: over whole wells where each well has one label, else over cells.
+        How often labels of the reference are permuted within its groups: over whole wells where each well has one label, else over cells.
     seed
         Of the permutations.
     """
@@ -86,16 +96,15 @@ def balanced_votes(
     is_known = truth_N >= 0
     query_ND, truth_N, wells_N = query_ND[is_known], truth_N[is_known], query.wells[is_known]
     if len(names) < 2 or len(np.unique(truth_N)) < 2:
-        return Votes(np.nan, np.nan, np.nan, np.nan, len(truth_N), len(np.unique(wells_N)))
+        return Votes(np.nan, np.nan, np.zeros(0), len(truth_N), len(np.unique(wells_N)))
     search = NearestNeighbors(n_neighbors=min(neighbours, len(reference_ND)), algorithm="brute").fit(reference_ND)
     nearest_NK = search.kneighbors(query_ND, return_distance=False)
     recall, error = _recall(_is_right(nearest_NK, code_N, truth_N), truth_N, wells_N)
     random = generator_for("permuted labels", seed, len(code_N))
-    by_chance = [
-        _recall(_is_right(nearest_NK, _permuted(code_N, reference.wells, random), truth_N), truth_N, wells_N)[0] for _ in range(permutations)
-    ]  # fmt: skip
-    mean, high = (float(np.mean(by_chance)), float(np.percentile(by_chance, 95))) if by_chance else (np.nan, np.nan)
-    return Votes(recall, error, mean, high, len(truth_N), len(np.unique(wells_N)))
+    units_N = _units(code_N, reference)
+    permuted = (_is_right(nearest_NK, _permuted(code_N, units_N, reference.groups, random), truth_N) for _ in range(permutations))
+    permuted_P = np.array([_recall(is_right_N, truth_N, wells_N)[0] for is_right_N in permuted])
+    return Votes(recall, error, permuted_P, len(truth_N), len(np.unique(wells_N)))
 
 
 def _is_right(nearest_NK: np.ndarray, code_N: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
@@ -121,11 +130,34 @@ def _recall(is_right_N: np.ndarray, truth_N: np.ndarray, wells_N: np.ndarray) ->
     return float(np.mean(recalls)), float(np.sqrt(np.sum(variances)) / len(recalls))
 
 
-def _permuted(code_N: np.ndarray, wells_N: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Permute labels: those of whole wells where each well has one label, else those of cells."""
-    _, first, of_well = np.unique(wells_N, return_index=True, return_inverse=True)
-    code_W = code_N[first]
-    return random.permutation(code_W)[of_well] if (code_W[of_well] == code_N).all() else random.permutation(code_N)
+def _units(code_N: np.ndarray, cells: Labelled) -> np.ndarray:
+    """Find what changes its label as a whole, as numbers [N]: wells where each well has one label, else cells."""
+    _, first, of_well_N = np.unique(cells.wells, return_index=True, return_inverse=True)
+    return of_well_N if (code_N[first][of_well_N] == code_N).all() else np.arange(len(code_N))
+
+
+def _permuted(code_N: np.ndarray, units_N: np.ndarray, groups_N: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
+    """Permute the labels of units, among those of a group."""
+    _, first_U = np.unique(units_N, return_index=True)
+    code_U = code_N[first_U]
+    group_U = np.zeros(len(first_U), dtype=np.int64) if groups_N is None else np.unique(groups_N[first_U], return_inverse=True)[1]
+    for group in range(group_U.max() + 1):
+        of_group = group_U == group
+        code_U[of_group] = random.permutation(code_U[of_group])
+    permuted_N: np.ndarray = code_U[units_N]
+    return permuted_N
+
+
+def less_group_means(
+    reference_ND: np.ndarray, reference_groups: np.ndarray, query_ND: np.ndarray, query_groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the mean of the reference cells of a group from all cells of the group, both [N, D].
+
+    Each query cell has to be of a group of the reference. The mean is over cells of all labels, so that permuted labels need no other means.
+    """
+    names, code_N = np.unique(reference_groups, return_inverse=True)
+    mean_GD = np.stack([reference_ND[code_N == code].mean(axis=0, dtype=np.float64) for code in range(len(names))]).astype(reference_ND.dtype)
+    return reference_ND - mean_GD[code_N], query_ND - mean_GD[pd.Index(names).get_indexer(query_groups)]
 
 
 def linear_probe(reference_ND: np.ndarray, reference_labels: np.ndarray, query_ND: np.ndarray, query_labels: np.ndarray) -> float:
@@ -194,5 +226,9 @@ def separability(
         votes = balanced_votes(reference_ND, reference, query_ND, query, neighbours=neighbours, permutations=PERMUTATIONS, seed=seed)
         if np.isfinite(votes.accuracy):
             probed = linear_probe(reference_ND, reference.labels, query_ND, query.labels)
-            records.append({"embedding": name, "label": label, **votes._asdict(), "probe_accuracy": probed, "chance": 1 / num_labels})
+            records.append({
+                "embedding": name, "label": label, "accuracy": votes.accuracy, "standard_error": votes.standard_error,
+                "permuted_accuracy": votes.permuted_accuracy, "permuted_high": votes.permuted_high, "num_cells": votes.num_cells,
+                "num_wells": votes.num_wells, "probe_accuracy": probed, "chance": 1 / num_labels,
+            })  # fmt: skip
     return records
