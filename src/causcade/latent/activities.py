@@ -86,8 +86,7 @@ def solve_activities(data: ActivityData, drugs: slice, known: Evidence, undecide
     """
     seen_dJ = data.seen_DJ[drugs]
     link_dJ = data.listed_DJ[drugs] & (data.sign_DJ[drugs] != 0) & data.measured_DJ[drugs] & undecided_d[:, None]
-    nothing_dJ = torch.zeros_like(seen_dJ)
-    on_mrna = _solve(data, drugs, known, seen_dJ | link_dJ, nothing_dJ)
+    on_mrna = _solve(data, drugs, known, seen_dJ | link_dJ, torch.zeros_like(seen_dJ))
     if not bool(link_dJ.any()):
         return Solution(*on_mrna[:2], seen_dJ)
     on_activity = _solve(data, drugs, known, seen_dJ & ~link_dJ, link_dJ)
@@ -109,7 +108,8 @@ def _solve(data: ActivityData, drugs: slice, known: Evidence, seen_dJ: Tensor, f
     follows_variance_dJ = variance_dJ + known.process_variance_J
     measured_dJ, follows_dJ1 = seen_dJ / variance_dJ, follows_dJ / follows_variance_dJ
     posterior_dJJ = left_JJ.T @ (direct_precision_dJ[:, :, None] * left_JJ) + known.precision_dJJ + torch.diag_embed(measured_dJ)
-    posterior_dJJ = posterior_dJJ + edge_JJ.T @ (follows_dJ1[:, :, None] * edge_JJ)
+    if bool(follows_dJ.any()):  # most often nothing does, and the product is a third of the work
+        posterior_dJJ = posterior_dJJ + edge_JJ.T @ (follows_dJ1[:, :, None] * edge_JJ)
     right_dJ = (direct_precision_dJ * sign_dJ * data.typical_effect) @ left_JJ + known.moment_dJ
     right_dJ = right_dJ + measured_dJ * value_dJ + (follows_dJ1 * value_dJ) @ edge_JJ
     factor_dJJ = torch.linalg.cholesky(posterior_dJJ)

@@ -119,35 +119,34 @@ class TargetBlock:
         weight_TD = self.precision()
         self._fit_loadings(activity_DJ, weight_TD)
         weighted_TD = weight_TD * self.residual(activity_DJ)
-        own_TJ = weight_TD @ activity_DJ**2
-        information_TJ = (own_TJ + weight_TD @ variance_DJ).clamp_min(MIN_INFORMATION)
-        prior_odds_J, log_slab_Q = torch.logit(prior.inclusion_J), prior.slab_Q.log()
+        # Sources first, and all that does not depend on the order before the loop: its operations are small, and each takes the interpreter's lock.
+        own_JT = (weight_TD @ activity_DJ**2).T
+        information_JT = (own_JT + (weight_TD @ variance_DJ).T).clamp_min(MIN_INFORMATION)
+        sd2_Q1 = self._sd2_Q[:, None]
+        scale_JQT = 1 / (information_JT[:, None] + 1 / sd2_Q1)
+        offset_JQT = prior.slab_Q.log()[:, None] - 0.5 * torch.log1p(information_JT[:, None] * sd2_Q1)
+        edge_JT = self.edge_TJ.T.contiguous()
+        own_moment_JT = own_JT * edge_JT
+        odds_JT = torch.where(self.data.allowed_TJ, torch.logit(prior.inclusion_J), -torch.inf).T.contiguous()
+        log_odds_JT, slab_mean_JT = torch.empty_like(edge_JT), torch.empty_like(edge_JT)
+        activity_JD = activity_DJ.T.contiguous()
         slab_Q = torch.zeros_like(prior.slab_Q)
-        for j in range(activity_DJ.shape[1]):
-            moment_T = weighted_TD @ activity_DJ[:, j] + own_TJ[:, j] * self.edge_TJ[:, j]
-            change_T, component_TQ = self._renew(j, information_TJ[:, j, None], moment_T[:, None], prior_odds_J[j], log_slab_Q)
-            weighted_TD.addcmul_(weight_TD, torch.outer(change_T, activity_DJ[:, j]), value=-1)
-            slab_Q += self.inclusion_TJ[:, j] @ component_TQ
+        for j, activity_D in enumerate(activity_JD):
+            moment_T = torch.addmv(own_moment_JT[j], weighted_TD, activity_D)
+            mean_QT = moment_T * scale_JQT[j]
+            evidence_QT = torch.addcmul(offset_JQT[j], moment_T, mean_QT, value=0.5)
+            ratio_T = torch.logsumexp(evidence_QT, dim=0)
+            component_QT = torch.exp(evidence_QT - ratio_T)  # weights of the components given an edge
+            slab_mean_T = torch.sum(component_QT * mean_QT, dim=0, out=slab_mean_JT[j])
+            inclusion_T = torch.sigmoid(torch.add(odds_JT[j], ratio_T, out=log_odds_JT[j]))
+            weighted_TD.addcmul_(weight_TD, torch.outer(inclusion_T * slab_mean_T - edge_JT[j], activity_D), value=-1)
+            slab_Q.addmv_(component_QT, inclusion_T)
+        self.log_odds_TJ, self.inclusion_TJ = log_odds_JT.T.contiguous(), torch.sigmoid(log_odds_JT).T.contiguous()
+        self.slab_mean_TJ = torch.where(self.data.allowed_TJ, slab_mean_JT.T, 0.0)
+        self.edge_TJ = self.inclusion_TJ * self.slab_mean_TJ
         if renew_tau:
             self._renew_tau(activity_DJ)
         return BlockSums(self.inclusion_TJ.sum(dim=0), slab_Q)
-
-    def _renew(self, j: int, information_T1: Tensor, moment_T1: Tensor, prior_odds: Tensor, log_slab_Q: Tensor) -> tuple[Tensor, Tensor]:
-        """Renew the edges of one source; the change of W [T], and the weights of the components given an edge [T, Q]."""
-        precision_TQ = information_T1 + 1 / self._sd2_Q
-        mean_TQ = moment_T1 / precision_TQ
-        evidence_TQ = log_slab_Q - 0.5 * torch.log1p(information_T1 * self._sd2_Q) + 0.5 * moment_T1 * mean_TQ
-        ratio_T1 = torch.logsumexp(evidence_TQ, dim=1, keepdim=True)
-        component_TQ = torch.exp(evidence_TQ - ratio_T1)
-        slab_mean_T = (component_TQ * mean_TQ).sum(dim=1)
-        allowed_T = self.data.allowed_TJ[:, j]
-        log_odds_T = torch.where(allowed_T, prior_odds + ratio_T1.squeeze(1), -torch.inf)
-        inclusion_T = torch.sigmoid(log_odds_T)
-        edge_T = inclusion_T * slab_mean_T
-        change_T = edge_T - self.edge_TJ[:, j]
-        self.edge_TJ[:, j], self.inclusion_TJ[:, j], self.log_odds_TJ[:, j] = edge_T, inclusion_T, log_odds_T
-        self.slab_mean_TJ[:, j] = torch.where(allowed_T, slab_mean_T, 0.0)
-        return change_T, component_TQ
 
     def _fit_loadings(self, activity_DJ: Tensor, weight_TD: Tensor) -> None:
         strength_DF = self.data.strength_DF

@@ -36,6 +36,7 @@ __all__ = ["Posterior", "estimate"]
 logger = logging.getLogger("causcade")
 
 BLOCK_GENES = 512
+DRUGS_PER_SOLUTION = 4  # perturbations whose activities are solved for at once; it does not depend on the workers, nor do results
 ACTIVITY_ERROR = 0.5  # of the activity of a gene that is no listed target, as a share of the change of its mRNA
 START_INCLUSION = 0.03
 MIN_INCLUSION, MAX_INCLUSION = 5e-4, 0.5
@@ -46,6 +47,7 @@ SLAB_FROM, PRIOR_FROM = 2, 3  # sweeps of a round before the slab, and the prior
 
 Float64 = npt.NDArray[np.float64]
 T = TypeVar("T")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +139,7 @@ class _Fit:
         allowed_GJ[~problem.is_measured_G] = False
         self.allowed_J = self._tensor(allowed_GJ.sum(axis=0).astype(np.float64)).clamp_min(1)
         self.fingerprint, self.allowed_GJ = "", allowed_GJ
-        starts = range(0, problem.num_genes, block_genes)
-        self.targets = [slice(start, min(start + block_genes, problem.num_genes)) for start in starts]
+        self.targets = _parts(problem.num_genes, block_genes)
         self.blocks = [TargetBlock(self._data(part, allowed_GJ, torch.device(devices[i % len(devices)]))) for i, part in enumerate(self.targets)]
         source_J = problem.source_J
         self.links = ActivityData(
@@ -176,9 +177,9 @@ class _Fit:
             min_tau=problem.min_tau,
         )  # fmt: skip
 
-    def _over_blocks(self, run: Callable[[TargetBlock], T]) -> list[T]:
-        """Results of all blocks, in their order."""
-        return list(map(run, self.blocks)) if self.pool is None else list(self.pool.map(run, self.blocks))
+    def _over(self, run: Callable[[Part], T], parts: Sequence[Part]) -> list[T]:
+        """Results of all parts, in their order; the workers share them."""
+        return list(map(run, parts)) if self.pool is None else list(self.pool.map(run, parts))
 
     def _gather(self, name: str) -> Tensor:
         """State of all blocks together, [G, ...]."""
@@ -203,7 +204,7 @@ class _Fit:
             activity_DJ, variance_DJ = self.activity_DJ.to(there), self.variance_DJ.to(there)
             return block.sweep(activity_DJ, variance_DJ, Prior(prior.inclusion_J.to(there), prior.slab_Q.to(there)), renew_tau=sweep >= PRIOR_FROM)
 
-        sums = self._over_blocks(run)
+        sums = self._over(run, self.blocks)
         if sweep >= SLAB_FROM:
             slab_Q = SLAB_EDGES / len(SLAB_SD) + sum((part.slab_Q.to(self.home) for part in sums), torch.zeros_like(self.slab_Q))
             self.slab_Q = slab_Q / slab_Q.sum()
@@ -218,20 +219,23 @@ class _Fit:
         edge_JJ, tau2_J = self._gather("edge_TJ")[source_J], self._gather("tau2_T")[source_J]
         shared_DJ = self._tensor(self.problem.strength_DF) @ self._gather("loading_TF")[source_J].T
         process_J = tau2_J.clamp_min(self.problem.min_tau**2)
-        num_drugs = len(self.activity_DJ)
-        for start in range(0, num_drugs, DRUGS_PER_CHUNK):
-            drugs = slice(start, min(start + DRUGS_PER_CHUNK, num_drugs))
+        for drugs in _parts(len(self.activity_DJ), DRUGS_PER_CHUNK):
 
             def run(block: TargetBlock, drugs: slice = drugs) -> tuple[Tensor, Tensor]:
                 precision_dJJ, moment_dJ = block.footprint(drugs.start, drugs.stop)
                 return precision_dJJ.to(self.home), moment_dJ.to(self.home)
 
-            found = self._over_blocks(run)
-            precision_dJJ = sum((part[0] for part in found[1:]), found[0][0])
-            moment_dJ = sum((part[1] for part in found[1:]), found[0][1])
-            known = Evidence(edge_JJ, process_J, shared_DJ[drugs], precision_dJJ, moment_dJ)
-            solution = solve_activities(self.links, drugs, known, self.undecided_D[drugs])
-            self.activity_DJ[drugs], self.variance_DJ[drugs], self.seen_DJ[drugs] = solution
+            found = self._over(run, self.blocks)
+
+            def solve(part: slice, start: int = drugs.start, found: list[tuple[Tensor, Tensor]] = found) -> None:
+                some = slice(start + part.start, start + part.stop)
+                precision_dJJ = sum((block[0][part] for block in found[1:]), found[0][0][part])
+                moment_dJ = sum((block[1][part] for block in found[1:]), found[0][1][part])
+                known = Evidence(edge_JJ, process_J, shared_DJ[some], precision_dJJ, moment_dJ)
+                solution = solve_activities(self.links, some, known, self.undecided_D[some])
+                self.activity_DJ[some], self.variance_DJ[some], self.seen_DJ[some] = solution
+
+            self._over(solve, _parts(drugs.stop - drugs.start, DRUGS_PER_SOLUTION))
 
     def posterior(self) -> Posterior:
         """Everything, on the CPU."""
@@ -268,6 +272,11 @@ class _Fit:
             for part, block in zip(self.targets, self.blocks, strict=True):
                 setattr(block, name, state[name][part].clone().to(block.edge_TJ.device))
         logger.info("resumed after round %d of %d", self.round, self.settings.num_rounds)
+
+
+def _parts(length: int, size: int) -> list[slice]:
+    """Consecutive parts of so many, the last one shorter."""
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 _SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "seen_DJ", "inclusion_J", "slab_Q")
