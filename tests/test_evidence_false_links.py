@@ -64,4 +64,4 @@ def test_a_column_that_the_links_misled_is_not_taken():
     choice, right = choose(case, effects, misled)
     assert right["latent"] < 0.6 * max(right.values())
     assert choice["score"] != "latent"
-    assert right[choice["score"]] > max(right.values()) - CLOSE
+    assert right[choice["score"]] > 1.5 * right["latent"]
