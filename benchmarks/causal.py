@@ -208,7 +208,7 @@ def main() -> None:
         print(json.dumps(CASES[arguments.case](arguments.genes, arguments.edges)))
         return
     facts = {"machine": platform.machine(), "threads": arguments.threads, "python": platform.python_version(), "torch": torch.__version__}
-    measured: dict[str, Any] = {"facts": facts | {"shared_machine": True}, "num_genes": arguments.genes, "num_candidates": arguments.edges}
+    measured: dict[str, Any] = {"facts": facts, "num_genes": arguments.genes, "num_candidates": arguments.edges}
     if arguments.output.exists():
         measured = json.loads(arguments.output.read_text()) | measured
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), str(arguments.threads))
