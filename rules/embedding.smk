@@ -147,7 +147,7 @@ rule embedding_map:
     threads: 1
     resources:
         **placed("embedding_map"),
-        mem_mb=embeddings,
+        mem_mb=tables,
         runtime=minutes,
     params:
         settings=settings_of("seed", "backend"),

@@ -6,7 +6,7 @@ A profile overrides any of it by rule.
 import sys
 
 from causcade.devices import gpus_of, placement, processes_of
-from causcade.embedding_cost import longest_seconds, memory_mb, shape_of
+from causcade.embedding_cost import longest_seconds, memory_mb
 from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.shards import num_threads, num_threads_of_pairs
 
@@ -75,15 +75,6 @@ def inference(wildcards, attempt):
     """Memory in MB of a job that embeds cells: the model where there is one, beside the cells."""
     model = memory_mb(CONFIG, "embedding", NUM_CELLS[wildcards.plate] or 0)
     return large(wildcards, attempt) + model * attempt
-
-
-def embeddings(wildcards, attempt):
-    """Memory in MB of a job on the embedded cells of all plates; controls are taken to be a twentieth."""
-    shape = shape_of(CONFIG, "embedding")
-    width = CONFIG.embedding.dimensions if shape is None else shape.d_model
-    cells = sum(number or 0 for number in NUM_CELLS.values())
-    embedded = cells if CONFIG.embedding.cells == "all" else cells // 20
-    return (2000 + 4 * width * embedded // 1_000_000) * attempt
 
 
 def pairs(wildcards, attempt):
