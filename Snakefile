@@ -12,18 +12,30 @@ include: "rules/common.smk"
 include: "rules/requests.smk"
 include: "rules/simulation.smk"
 include: "rules/resources.smk"
-include: "rules/check.smk"
-include: "rules/check_settings.smk"
 include: "rules/targets.smk"
-include: "rules/quality.smk"
-include: "rules/panel.smk"
-include: "rules/coexpression.smk"
 include: "rules/mask.smk"
 include: "rules/unmeasured.smk"
-include: "rules/pretraining.smk"
-include: "rules/embedding.smk"
-include: "rules/conditions.smk"
-include: "rules/basal.smk"
+
+
+if HAS_CELLS:
+
+    include: "rules/check.smk"
+    include: "rules/check_settings.smk"
+    include: "rules/quality.smk"
+    include: "rules/panel.smk"
+    include: "rules/coexpression.smk"
+    include: "rules/pretraining.smk"
+    include: "rules/embedding.smk"
+    include: "rules/conditions.smk"
+    include: "rules/basal.smk"
+    include: "rules/latent_cells.smk"
+    include: "rules/evidence_partial.smk"
+
+else:
+
+    include: "rules/condition_table.smk"
+
+
 include: "rules/causal.smk"
 include: "rules/latent.smk"
 include: "rules/evidence.smk"

@@ -7,8 +7,8 @@ rule cascades:
         model=expand(rules.causal.output.model, fit="main")[0],
         metrics=expand(rules.causal.output.metrics, fit="main"),
         network=rules.network.output.edges,
-        conditions=per_plate(rules.conditions.output.conditions),
-        baselines=per_plate(rules.basal_baseline.output.baseline),
+        conditions=CONDITIONS,
+        baselines=BASELINES,
         targets=rules.targets.output.targets,
         gene_sets=rules.resources.output.gene_sets,
     output:

@@ -10,8 +10,8 @@ FITS = fit_names(CONFIG.causal)
 rule causal:
     """One fit: W on the candidate edges and the direct effects. A stopped fit goes on from its last checkpoint."""
     input:
-        conditions=per_plate(rules.conditions.output.conditions),
-        baselines=per_plate(rules.basal_baseline.output.baseline),
+        conditions=CONDITIONS,
+        baselines=BASELINES,
         cells=(
             per_plate(rules.quality.output.cells)
             if CONFIG.causal.training == "cells"

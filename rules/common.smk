@@ -10,7 +10,7 @@ from causcade.errors import ConfigError
 from causcade.fits import settings_of_fit
 from causcade.input_files import folder_digest, input_files, table_paths
 from causcade.pins import fingerprints, is_pinned, requested_rules
-from causcade.plates import list_plates
+from causcade.plates import condition_stores, list_plates
 from causcade.shards import expected_cells, num_shards
 from causcade.validation import load_config, model_files, resource_files, training_files
 
@@ -28,9 +28,21 @@ BENCHMARKS = f"{RUN}/benchmarks"
 # With `--cache`, what is expensive is shared between runs.
 CACHING = workflow.workflow_settings.cache is not None
 PINS = f"{RUN}/pins"
+HAS_CELLS = CONFIG.has_cells
+# Made of the cells of the plates, or read off a table of conditions.
+CHECK = f"{RUN}/check.json"
+PANEL = f"{RUN}/panel.parquet"
+COEXPRESSION = f"{RUN}/coexpression.zarr"
+PARTNERS = f"{RUN}/partners.parquet"
+CONDITIONS, BASELINES = condition_stores(CONFIG)
+# Only cells have partial correlations: in controls, and within conditions.
+PARTIAL = [f"{RUN}/evidence/partial_correlation.parquet"] if HAS_CELLS else []
+PARTIAL_WITHIN = [f"{RUN}/latent/partial_correlation.parquet"] if HAS_CELLS else []
 STAGES = [
     "resources",
     "checks",
+    "condition_table",
+    "condition_table_genes",
     "targets",
     "quality",
     "panel",
@@ -75,8 +87,13 @@ if CACHING and FOLDERS and workflow.is_main_process:
     )
 
 
+def one_of(names):
+    """Pattern of a wildcard that has to be one of some names; without any, it matches nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
-    plate="|".join(map(re.escape, PLATES)),
+    plate=one_of(PLATES),
     fit="main|noprior|edgenull[0-9]+|labelnull[0-9]+|boot[0-9]+|drugs[0-9]+|line_.+",
 
 
@@ -164,11 +181,6 @@ def plate_of(wildcards):
     )
 
 
-def one_of(names):
-    """Pattern of a wildcard that has to be one of some names; without any, it matches nothing."""
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
 LARGE_PLATES = one_of(name for name, number in NUM_SHARDS.items() if number > 1)
 
 
@@ -210,13 +222,17 @@ def resource_inputs(wildcards):
 
 
 def run_inputs(wildcards):
-    """Files that came from outside: plate table, counts and their tables, targets and local resources."""
+    """Files that came from outside: plate table, counts and their tables, or a table of conditions, and targets and local resources."""
     files = [plate.counts for plate in PLATES.values()]
     files += [path for name in PLATES for path in table_paths(CONFIG.input, name)]
     files += [path for path in (CONFIG.plates, CONFIG.perturbation.targets) if path]
     files += embedding_files(PLATES)
-    if CONFIG.embedding.source == "tx1":
+    if HAS_CELLS and CONFIG.embedding.source == "tx1":
         files += model_files(CONFIG.embedding.model)
+    if not HAS_CELLS:
+        files += filter(
+            None, [CONFIG.condition_table.path, CONFIG.condition_table.errors]
+        )
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path
     ]

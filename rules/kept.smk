@@ -6,27 +6,15 @@ job reads it that is to run: what was made of the file before, with the settings
 
 KEPT = [
     rules.resources.output.manifest,
-    *per_plate(rules.check_plate.output.look),
-    rules.check.output.check,
-    rules.check_settings.output.check,
+    CHECK,
     rules.targets.output.targets,
-    *per_plate(rules.quality.output.cells),
-    rules.quality_summary.output.summary,
-    rules.panel.output.panel,
-    *per_plate(rules.coexpression_moments.output.moments),
-    rules.coexpression.output.partners,
+    PANEL,
+    PARTNERS,
     rules.mask.output.edges,
     rules.unmeasured.output.targets,
-    *per_plate(rules.embedding.output.embedding),
-    rules.embedding_map.output.map,
-    *per_plate(rules.basal_baseline.output.baseline),
-    rules.basal_comparison.output.comparison,
-    *per_plate(rules.conditions.output.conditions),
+    *CONDITIONS,
     *expand(rules.causal.output.model, fit=FITS),
-    rules.latent_cells.output.partial,
     *expand(rules.latent.output.edges, fit=LATENT_FITS),
-    *per_plate(rules.evidence_controls.output.moments),
-    rules.evidence_partial.output.partial,
     *expand(rules.evidence.output.evidence, fit=EVIDENCE_FITS),
     rules.network.output.edges,
     rules.evaluation.output.summary,
@@ -35,6 +23,38 @@ KEPT = [
     rules.report.output.page,
 ]
 
+if HAS_CELLS:
+    KEPT += [
+        *per_plate(rules.check_plate.output.look),
+        rules.check_settings.output.check,
+        *per_plate(rules.quality.output.cells),
+        rules.quality_summary.output.summary,
+        *per_plate(rules.coexpression_moments.output.moments),
+        *per_plate(rules.embedding.output.embedding),
+        rules.embedding_map.output.map,
+        *per_plate(rules.basal_baseline.output.baseline),
+        rules.basal_comparison.output.comparison,
+        rules.latent_cells.output.partial,
+        *per_plate(rules.evidence_controls.output.moments),
+        rules.evidence_partial.output.partial,
+    ]
+    if CONFIG.embedding.source == "pca":
+        KEPT += [rules.embedding_basis.output.basis]
+    if CONFIG.embedding.trains:
+        KEPT += [rules.pretraining.output.weights]
+    if WITH_GENES:
+        KEPT += [rules.embedding_genes.output.genes]
+    if HAS_DECODER:
+        KEPT += [rules.basal.output.model]
+    # What collects for a pinned stage, while the stage is being renewed.
+    if not stands("panel"):
+        KEPT += [*per_plate(rules.panel_votes.output.votes), CONSENSUS]
+    if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
+        KEPT += [AXES_ROLL]
+    if CONFIG.embedding.trains and not stands("pretraining"):
+        KEPT += [STORES_ROLL]
+    if HAS_DECODER and not stands("basal"):
+        KEPT += [CONTROLS_ROLL]
 if CONFIG.is_simulated:
     KEPT += [
         rules.simulation_resources.output.edges,
@@ -45,21 +65,3 @@ if CONFIG.coexpression.per_line:
         *per_plate(rules.coexpression_lines_moments.output.moments),
         rules.coexpression_lines.output.lines,
     ]
-if CONFIG.embedding.source == "pca":
-    KEPT += [rules.embedding_basis.output.basis]
-if CONFIG.embedding.trains:
-    KEPT += [rules.pretraining.output.weights]
-if WITH_GENES:
-    KEPT += [rules.embedding_genes.output.genes]
-if HAS_DECODER:
-    KEPT += [rules.basal.output.model]
-
-# What collects for a pinned stage, while the stage is being renewed.
-if not stands("panel"):
-    KEPT += [*per_plate(rules.panel_votes.output.votes), CONSENSUS]
-if CONFIG.embedding.source == "pca" and not stands("embedding_basis"):
-    KEPT += [AXES_ROLL]
-if CONFIG.embedding.trains and not stands("pretraining"):
-    KEPT += [STORES_ROLL]
-if HAS_DECODER and not stands("basal"):
-    KEPT += [CONTROLS_ROLL]

@@ -4,10 +4,10 @@
 rule mask:
     """Top coexpression partners of each gene and curated edges, with their provenance."""
     input:
-        partners=rules.coexpression.output.partners,
-        coexpression=rules.coexpression.output.coexpression,
+        partners=PARTNERS,
+        coexpression=COEXPRESSION,
         prior_edges=rules.resources.output.prior_edges,
-        panel=rules.panel.output.panel,
+        panel=PANEL,
     output:
         edges=f"{RUN}/candidate_edges.parquet",
         summary=f"{RUN}/mask_summary.json",

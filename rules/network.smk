@@ -12,8 +12,8 @@ rule network:
         noprior=expand(rules.causal.output.model, fit="noprior")[0],
         evidence=expand(rules.evidence.output.evidence, fit=RESAMPLED),
         held_out=expand(rules.evidence.output.held_out, fit=LEFT_OUT),
-        conditions=per_plate(rules.conditions.output.conditions),
-        baselines=per_plate(rules.basal_baseline.output.baseline),
+        conditions=CONDITIONS,
+        baselines=BASELINES,
         targets=rules.unmeasured.output.targets,
         edges=rules.mask.output.edges,
         unmeasured=rules.unmeasured.output.edges,
@@ -37,6 +37,7 @@ rule network:
     params:
         settings=settings_of("network"),
         fits=RESAMPLED,
+        has_cells=HAS_CELLS,
         code=code_digest("network"),
     script:
         "../workflow_scripts/network.py"

@@ -1,11 +1,27 @@
 """The manifest and the page."""
 
+# What the page shows of cells.
+OF_CELLS = []
+if HAS_CELLS:
+    OF_CELLS += [
+        rules.quality_summary.output.summary,
+        rules.panel.output.summary,
+        rules.embedding_map.output.map,
+        rules.basal_comparison.output.comparison,
+    ]
+    if CONFIG.coexpression.per_line:
+        OF_CELLS += [rules.coexpression_lines.output.lines]
+    if CONFIG.embedding.trains:
+        OF_CELLS += [rules.pretraining.output.summary]
+    if HAS_DECODER:
+        OF_CELLS += [rules.basal.output.metrics]
+
 
 rule manifest:
     """Resolved configuration, versions, commit, device, seeds, identity of the inputs."""
     input:
         inputs=run_inputs,
-        check=rules.check.output.check,
+        check=CHECK,
     output:
         manifest=f"{RUN}/manifest.json",
     log:
@@ -31,20 +47,10 @@ rule report:
     input:
         manifest=rules.manifest.output.manifest,
         resources=rules.resources.output.manifest,
-        quality=rules.quality_summary.output.summary,
-        panel=rules.panel.output.summary,
-        lines=(
-            [rules.coexpression_lines.output.lines]
-            if CONFIG.coexpression.per_line
-            else []
-        ),
+        cells=OF_CELLS,
+        check=CHECK,
         mask=rules.mask.output.summary,
-        pretraining=(
-            [rules.pretraining.output.summary] if CONFIG.embedding.trains else []
-        ),
-        map=rules.embedding_map.output.map,
-        basal=[rules.basal.output.metrics] if HAS_DECODER else [],
-        baselines=rules.basal_comparison.output.comparison,
+        unmeasured=rules.unmeasured.output.targets,
         causal=expand(rules.causal.output.metrics, fit=FITS),
         network=rules.network.output.edges,
         evaluation=rules.evaluation.output.summary,

@@ -4,7 +4,7 @@
 rule targets:
     """Targets of the perturbations that occur: from the drug table, from names, or from a table."""
     input:
-        check=rules.check.output.check,
+        check=CHECK,
         drug_targets=rules.resources.output.drug_targets,
         identifiers=rules.resources.output.identifiers,
         override=[CONFIG.perturbation.targets] if CONFIG.perturbation.targets else [],

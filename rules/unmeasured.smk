@@ -5,7 +5,7 @@ rule unmeasured:
     """Which targets are not measured, and the candidate edges by which some of them enter the network."""
     input:
         targets=rules.targets.output.targets,
-        panel=rules.panel.output.panel,
+        panel=PANEL,
         prior_edges=rules.resources.output.prior_edges,
     output:
         targets=f"{RUN}/unmeasured/targets.parquet",

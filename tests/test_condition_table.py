@@ -5,8 +5,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causcade.condition_table import NO_DRUGS, ConditionTable, labels_of_table, read_condition_table, responses_of_table
+from causcade.condition_table import (
+    NO_DRUGS,
+    ConditionTable,
+    check_table,
+    labels_of_table,
+    load_table,
+    measure_table,
+    read_condition_table,
+    responses_of_table,
+    store_of_responses,
+)
+from causcade.config import ConditionTableConfig, PerturbationConfig
 from causcade.errors import InputError
+from causcade.files import write_anndata
+from causcade.resources.identifiers import Resolver
+from causcade.responses import ScreenFiles, aggregate, as_effects
 
 VALUES = np.array([[1.0, 2.0, 3.0], [2.0, 2.0, 3.0], [1.0, 5.0, 4.0]])
 
@@ -90,7 +104,7 @@ def test_scales():
     np.testing.assert_allclose(counts.delta_CG, np.log1p([[4000, 6000]]) - np.log1p([[2500, 7500]]), rtol=1e-5)
     np.testing.assert_allclose(counts.control_mean_G, np.log1p([2500, 7500]))
     assert np.isinf(of(values, "log").control_mean_G).all()
-    with pytest.raises(InputError, match="--values counts: expected values of 0 or more, found -30"):
+    with pytest.raises(InputError, match="table of conditions, values counts: expected values of 0 or more, found -30"):
         of(-values, "counts")
     with pytest.raises(InputError, match="expected a pseudocount above 0, since the table has zeros"):
         of(values * [[1, 0], [1, 1]], "expression")
@@ -136,3 +150,79 @@ def test_targets_and_labels():
         labels_of_table(given(VALUES, ["control"] * 3), kind="drug")
     with pytest.raises(InputError, match="expected one kind for each perturbation, found two for 'A'"):
         labels_of_table(given(VALUES, ["control", "A", "A"], kind=["", "crispri", "crispra"]), kind="")
+
+
+def settings_of(path, **more):
+    perturbation = {name: more.pop(name) for name in ("control", "exclude") if name in more}
+    return ConditionTableConfig(path=str(path), **({"values": "log"} | more)), PerturbationConfig(
+        **({"kind": "knockout", "control": []} | perturbation)
+    )
+
+
+def test_a_configured_table_is_read_without_what_is_excluded(tmp_path):
+    path = tmp_path / "t.tsv"
+    flat(("DMSO", "A", "B")).to_csv(path, sep="\t", index=False)
+    (VALUES_ERROR := pd.DataFrame(VALUES / 10, columns=["A", "B", "C"])).to_csv(tmp_path / "se.tsv", sep="\t", index=False)
+    table = load_table(*settings_of(path, control=["DMSO"], exclude=["B"], errors=str(tmp_path / "se.tsv")))
+    assert table.obs["perturbation"].tolist() == ["DMSO", "A"]
+    np.testing.assert_allclose(table.error_CG, VALUES_ERROR.iloc[:2])
+    with pytest.raises(InputError, match=r"expected conditions labelled 'vehicle' \(perturbation\.control\), found none among 'A', 'B', 'DMSO'\."):
+        load_table(*settings_of(path, control=["vehicle"]))
+
+
+def test_what_stands_in_for_controls_and_errors_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(9)]
+    path = tmp_path / "t.tsv"
+    flat(names, rng.normal(0, 1, (9, 3))).to_csv(path, sep="\t", index=False)
+    _, check = measure_table(*settings_of(path))
+    assert check["kinds"] == dict.fromkeys(names, "knockout")
+    assert (check["num_conditions"], check["num_controls"], check["num_genes"]) == (9, 0, 3)
+    assert check["warnings"] == [
+        "The table has no controls: the median over the conditions of a plate and line stands in for them.",
+        "Standard errors are estimated, the same in all conditions of a gene: from the median absolute deviation over conditions.",
+    ]
+    _, check = measure_table(*settings_of(path, control=names[:8]))
+    assert check["warnings"] == ["Standard errors are estimated, the same in all conditions of a gene: from 8 controls."]
+    table = given(VALUES, ["a", "b", "c"], error=np.ones(VALUES.shape))
+    assert check_table(table, labels_of_table(table, kind="drug"), "change", [])["warnings"] == []
+
+
+def test_effects_from_the_store_are_those_of_the_table(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["control", "control", *(f"G{i % 4}" for i in range(14))]
+    table = given(rng.normal(0, 1, (16, 6)), names, plate=["x", "y"] * 8, line=["u"] * 4 + ["v"] * 4 + ["u"] * 8)
+    table.obs.loc[table.obs["perturbation"] == "control", "cell_line"] = "u"
+    table.obs["cell_line"] = np.where(np.arange(16) < 2, "u", table.obs["cell_line"])
+    links = pd.DataFrame({"perturbation": ["G0", "G1"], "target": ["G0", "G5"], "sign": [-1, -1]})
+    responses = responses_of_table(table, links, values="change", kind="knockout")
+    write_anndata(tmp_path / "table.zarr", store_of_responses(responses, None))
+    screen = ScreenFiles([str(tmp_path / "table.zarr")], [], links)
+    found, expected = screen.effects(), aggregate(responses)
+    for name in ("effect_DG", "se_DG", "sign_DG", "is_target_DG", "control_mean_G"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    pd.testing.assert_frame_equal(found.table, expected.table)
+    others, held_out = screen.without_line("v")
+    keep_C = (responses.obs["cell_line"] == "u").to_numpy()
+    np.testing.assert_array_equal(others.effect_DG, as_effects(responses.take(keep_C)).effect_DG)
+    np.testing.assert_array_equal(held_out.effect_DG, as_effects(responses.take(~keep_C)).effect_DG)
+    with pytest.raises(InputError, match="expected the responses of a table of conditions alone, found 1 other stores"):
+        ScreenFiles([str(tmp_path / "table.zarr")] * 2, [], links)
+
+
+def test_genes_get_approved_symbols_where_a_resolver_knows_them():
+    identifiers = pd.DataFrame(
+        {
+            "identifier": ["MYC", "c-Myc", "ENSG00000136997"], "namespace": ["approved", "alias", "ensembl"], "gene": "MYC",
+            "gene_id": "ENSG00000136997",
+        }
+    )  # fmt: skip
+    resolver = Resolver.from_table(identifiers)
+    table = given(VALUES, ["a", "b", "c"], error=np.ones(VALUES.shape))
+    table.genes[:] = ["c-Myc", "mystery", "other"]
+    responses = responses_of_table(table, NO_DRUGS, values="change", kind="drug")
+    assert store_of_responses(responses, resolver).var["gene"].tolist() == ["MYC", "mystery", "other"]
+    table.genes[:] = ["x", "y", "z"]
+    responses = responses_of_table(table, NO_DRUGS, values="change", kind="drug")
+    with pytest.raises(InputError, match=r"found none that HGNC knows among 3 \(such as x, y, z\)\."):
+        store_of_responses(responses, resolver)

@@ -14,7 +14,9 @@ def main(job) -> None:
             CausalConfig(**settings["causal"]),
             seed=settings["seed"],
             weights={name: evidence.read_scores(given[name]) for name in ("weight", "weight_no_prior") if given.get(name)},
-            partial={name: files.read_parquet(given[name])["partial_correlation"] for name in ("partial_correlation", "partial_within")},
+            partial={
+                name: files.read_parquet(path)["partial_correlation"] for name in ("partial_correlation", "partial_within") for path in given[name]
+            },
             latent=files.read_parquet(given.latent),
         )
         files.write_parquet(job.output.evidence, table)

@@ -11,7 +11,8 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         devices.check_gpus(job.resources.gpu, settings["backend"])
-        edges, partial_C = latent.all_candidates(*(files.read_parquet(job.input[name]) for name in ("edges", "partial", "unmeasured")))
+        partial = files.read_parquet(job.input.partial[0]) if job.input.partial else None
+        edges, partial_C = latent.all_candidates(files.read_parquet(job.input.edges), partial, files.read_parquet(job.input.unmeasured))
         fit = latent.run_latent(
             job.wildcards.fit,
             responses.ScreenFiles(job.input.conditions, job.input.baselines, files.read_parquet(job.input.targets)),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from causcade import evidence, files, network, responses, runtime
+from causcade import condition_table, evidence, files, network, responses, runtime
 from causcade.config import NetworkConfig
 
 
@@ -17,6 +17,7 @@ def main(job) -> None:
         boots = [table for fit, table in tables.items() if fit != "main"]
         held_out = pd.concat([pd.DataFrame(columns=evidence.HELD_OUT_COLUMNS), *map(files.read_parquet, given.held_out)], ignore_index=True)
         choice = evidence.choose_score(settings.score, tables["main"], boots, held_out, num_genes=num_genes)
+        choice["left_out"] = {} if job.params.has_cells else condition_table.LEFT_OUT
         weights = {"weight": evidence.read_fit_weights(given.main), "weight_no_prior": evidence.read_fit_weights(given.noprior)}
         latent = {fit: files.read_parquet(path) for fit, path in zip(job.params.fits, given.latent, strict=True)}
         edges, weights, tables = network.add_unmeasured(

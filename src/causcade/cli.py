@@ -16,14 +16,14 @@ from causcade.errors import CauscadeError, ConfigError, InputError
 from causcade.runtime import EXIT_USER_ERROR
 
 if TYPE_CHECKING:
-    from causcade.config import Config
+    from causcade.config import ConditionTableConfig, Config, PerturbationConfig
     from causcade.resources.identifiers import Resolver
 
 __all__ = ["main"]
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 ATLAS_CONFIG = Path("config/tahoe100m.yaml")
-READING_SECTIONS = ("plates", "input", "perturbation", "resources.hgnc")
+READING_SECTIONS = ("plates", "condition_table", "input", "perturbation", "resources.hgnc")
 
 
 def _say(text: str) -> None:
@@ -60,6 +60,10 @@ def _validate(arguments: argparse.Namespace) -> None:
         raise ConfigError(mistakes, where="the data")
     for warning in screen["warnings"]:
         _say(f"warning: {warning}")
+    if not config.has_cells:
+        size = f"{screen['num_conditions']:,} conditions x {screen['num_genes']:,} genes"
+        _say(f"{arguments.config}: valid (a table of {size}, {len(screen['kinds'])} perturbations)")
+        return
     looks = screen["plates"].values()
     cells = sum(look["num_cells"] for look in looks)
     _say(f"{arguments.config}: valid ({len(looks)} plates, {cells:,} cells, {len(screen['kinds'])} perturbations)")
@@ -71,7 +75,7 @@ def _survey(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
     from causcade.plates import scan_plate_table
     from causcade.targets import read_target_table
 
-    if config.plates is None:
+    if config.is_simulated:
         return None, []
     resolver, mistakes = _resolver(config)
     table = config.perturbation.targets
@@ -80,9 +84,28 @@ def _survey(config: Config) -> tuple[dict[str, Any] | None, list[str]]:
             read_target_table(table)
         except InputError as error:
             mistakes.append(str(error))
-    plates, wrong_rows = scan_plate_table(config.plates, check_files=True)
+    if config.condition_table is not None:
+        screen, found = _survey_table(config.condition_table, config.perturbation, resolver)
+        return screen, [*mistakes, *found]
+    plates, wrong_rows = scan_plate_table(str(config.plates), check_files=True)
     screen, found = survey(plates, config, resolver, is_whole=not wrong_rows) if plates else (None, [])
     return screen, list(dict.fromkeys([*mistakes, *found]))
+
+
+def _survey_table(
+    settings: ConditionTableConfig, perturbation: PerturbationConfig, resolver: Resolver | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Read a table of conditions as far as a run does before its first fit; what is wrong with it, if anything, as the second value."""
+    from causcade import condition_table
+
+    if not all(Path(path).is_file() for path in (settings.path, settings.errors) if path is not None):
+        return None, []
+    try:
+        responses, check = condition_table.measure_table(settings, perturbation)
+        condition_table.store_of_responses(responses, resolver)
+    except InputError as error:
+        return None, [str(error)]
+    return check, []
 
 
 def _resolver(config: Config) -> tuple[Resolver | None, list[str]]:

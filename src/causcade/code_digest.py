@@ -17,8 +17,8 @@ __all__ = ["code_digest", "modules_of"]
 PACKAGE = Path(__file__).parent
 INFRASTRUCTURE = frozenset(
     {
-        "backend", "cli", "code_digest", "config", "config_files", "config_input", "config_latent", "config_mistakes", "config_resources",
-        "config_tx1", "devices", "doctor", "errors", "files", "plates", "resource_catalogue", "runtime", "validation",
+        "backend", "cli", "code_digest", "config", "config_condition_table", "config_files", "config_input", "config_latent", "config_mistakes",
+        "config_resources", "config_tx1", "devices", "doctor", "errors", "files", "plates", "resource_catalogue", "runtime", "validation",
     }
 )  # fmt: skip
 

@@ -8,161 +8,93 @@ taken as log1p of 10^4 shares, as cells are), or `change` (log fold changes or z
 the controls of the same plate and line or, in a table without controls, with the median over its conditions there: most perturbations leave a gene as
 it is.
 
+`causcade infer` reads such a table, and the rule `condition_table`, which stores the responses where a run on cells has its conditions.
+
 Axes: C conditions, G genes.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causcade.config_input import KINDS
+from causcade.condition_table_reading import ConditionTable, read_condition_table
+from causcade.config_condition_table import ConditionTableConfig, Values
+from causcade.config_input import KINDS, PerturbationConfig
 from causcade.errors import InputError
-from causcade.files import read_parquet
 from causcade.labels import CONTROL
+from causcade.resources.identifiers import gene_names
 from causcade.responses import Responses, list_targets
 from causcade.responses.conditions import tell_unmeasured
 
-__all__ = ["NO_DRUGS", "ConditionTable", "Values", "labels_of_table", "read_condition_table", "responses_of_table"]
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from causcade.resources.identifiers import Resolver
+
+__all__ = [
+    "LEFT_OUT", "NO_DRUGS", "ConditionTable", "Values", "check_table", "labels_of_table", "load_table", "measure_table", "read_condition_table",
+    "responses_of_table", "store_of_responses",
+]  # fmt: skip
 
 logger = logging.getLogger("causcade")
 
-Values = Literal["log", "expression", "counts", "change"]
 Float64 = npt.NDArray[np.float64]
 
-OBS_DEFAULTS = {"kind": "", "dose": np.nan, "cell_line": "all", "plate": "all", "num_cells": 1}
-SEPARATORS = {".tsv": "\t", ".txt": "\t", ".csv": ","}
 MIN_CONDITIONS = 8  # perturbations from which their median stands in for controls
 MAD_TO_SD = 1.4826
 ERROR_FLOOR = 0.3  # of the median error over genes, where errors are estimated: a gene that hardly varies is no certain one
 NO_DRUGS = pd.DataFrame(columns=["perturbation", "target", "sign", "source"])
 
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionTable:
-    """Values of conditions as they were read.
-
-    Attributes
-    ----------
-    value_CG
-        Values, float64.
-    error_CG
-        Standard errors in the unit of the values (of `change` and `log`: of the logarithm); None where the table has none.
-    obs
-        perturbation, kind, dose, cell_line, plate, num_cells.
-    genes
-        Names.
-    """
-
-    value_CG: Float64
-    error_CG: Float64 | None
-    obs: pd.DataFrame
-    genes: list[str]
+# What a run on cells has and a run on a table has not, for the files and the page that say so.
+LEFT_OUT = {
+    "partial_correlation": "it is measured over control cells",
+    "partial_within": "it is measured over cells within their condition",
+    "quality control": "there are no cells to filter",
+    "gene panel": "every gene of the table takes part",
+    "covariates": "they are regressed out of cells; coexpression is the correlation between perturbations",
+    "embedding": "there are no cells to embed",
+    "basal decoder and its comparison": "the table, or its controls, is the baseline",
+}
 
 
-def read_condition_table(path: str | Path, *, errors: str | Path | None = None) -> ConditionTable:
-    """Read a table of conditions.
-
-    Parameters
-    ----------
-    path
-        h5ad, parquet, tsv, txt (tabs) or csv.
-    errors
-        Table of the same rows and genes with standard errors, for formats other than h5ad.
+def load_table(settings: ConditionTableConfig, perturbation: PerturbationConfig) -> ConditionTable:
+    """Read the table that a configuration names, without the perturbations that it excludes.
 
     Raises
     ------
     InputError
-        If the file, the column `perturbation` or the genes are missing, a value is no finite number, or the errors do not fit.
+        As of :func:`read_condition_table`, or where a label of controls or of an excluded perturbation is not in the table.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected a table of conditions, found no file. Correct the path.")
-    if path.suffix == ".h5ad":
-        obs, genes, value_CG, error_CG = _read_h5ad(path)
-    else:
-        obs, genes, value_CG = _read_flat(path)
-        error_CG = None
-    if errors is not None:
-        _, names, error_CG = _read_flat(Path(errors), needs_perturbation=False)
-        if names != genes or error_CG.shape != value_CG.shape:
-            raise InputError(
-                f"{errors}: expected errors of the same {len(genes)} genes and {len(value_CG)} conditions as {path}, found {len(names)} genes and "
-                f"{len(error_CG)} rows, or another order. Write both from one table."
-            )
-    if error_CG is not None and not (np.isfinite(error_CG) & (error_CG > 0)).all():
-        raise InputError(f"{errors or path}: expected standard errors above 0, found others. Leave the errors out, and they are estimated.")
-    for name, default in OBS_DEFAULTS.items():
-        if name not in obs:
-            obs[name] = default
-    obs = obs[["perturbation", *OBS_DEFAULTS]].astype({"perturbation": str, "kind": str, "cell_line": str, "plate": str})
-    return ConditionTable(value_CG=value_CG, error_CG=error_CG, obs=obs.reset_index(drop=True), genes=genes)
-
-
-def _read_h5ad(path: Path) -> tuple[pd.DataFrame, list[str], Float64, Float64 | None]:
-    import anndata
-
-    data = anndata.read_h5ad(path)
-    if "perturbation" not in data.obs:
-        raise _no_perturbation(path, data.obs.columns)
-    names = [name for name in ("perturbation", *OBS_DEFAULTS) if name in data.obs]
-    value_CG = _numbers(_dense(data.X), path)
-    error_CG = np.asarray(_dense(data.layers["se"]), dtype=np.float64) if "se" in data.layers else None
-    return data.obs[names].reset_index(drop=True), _unique(data.var_names.astype(str).tolist(), path), value_CG, error_CG
-
-
-def _dense(matrix: object) -> npt.NDArray[np.floating]:
-    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
-
-
-def _read_flat(path: Path, *, needs_perturbation: bool = True) -> tuple[pd.DataFrame, list[str], Float64]:
-    if path.suffix == ".parquet":
-        table = read_parquet(path)
-    elif path.suffix in SEPARATORS:
-        table = pd.read_csv(path, sep=SEPARATORS[path.suffix], dtype={"perturbation": str, "plate": str, "cell_line": str, "kind": str})
-    else:
+    table = read_condition_table(settings.path, errors=settings.errors)
+    labels = table.obs["perturbation"]
+    present = set(labels)
+    absent = [name for name in perturbation.control if name not in present]
+    if absent:
+        few = ", ".join(map(repr, sorted(present)[:5]))
         raise InputError(
-            f"{path}: expected a table ending in .h5ad, .parquet, .tsv or .csv, found {path.suffix or 'no ending'}. Rename or convert it."
+            f"{settings.path}: expected conditions labelled {absent[0]!r} (perturbation.control), found none among {few}. "
+            "Correct the label, or write `perturbation: {control: []}` for a table without controls."
         )
-    if needs_perturbation and "perturbation" not in table:
-        raise _no_perturbation(path, table.columns)
-    about = [name for name in ("perturbation", *OBS_DEFAULTS) if name in table]
-    genes = _unique([str(name) for name in table.columns if name not in about], path)
-    text = [name for name in genes if not pd.api.types.is_numeric_dtype(table[name])]
-    if text:
-        raise InputError(f"{path}: expected numbers in the columns of genes, found text in {text[0]!r}. Remove columns that are no gene.")
-    return table[about].copy(), genes, _numbers(table[genes].to_numpy(np.float64), path)
+    keep_C = ~labels.isin(perturbation.exclude).to_numpy(bool)
+    return replace(
+        table, value_CG=table.value_CG[keep_C], error_CG=None if table.error_CG is None else table.error_CG[keep_C],
+        obs=table.obs.loc[keep_C].reset_index(drop=True),
+    )  # fmt: skip
 
 
-def _no_perturbation(path: Path, columns: pd.Index) -> InputError:
-    return InputError(
-        f"{path}: expected a column perturbation that names each condition, found {', '.join(map(str, columns[:5]))}. "
-        f"Add it, with {CONTROL!r} in controls."
-    )
+def _is_control(obs: pd.DataFrame, control: str | Sequence[str]) -> npt.NDArray[np.bool_]:
+    labels = [control] if isinstance(control, str) else list(control)
+    return np.asarray(obs["perturbation"].isin(labels), dtype=bool)
 
 
-def _unique(genes: list[str], path: Path) -> list[str]:
-    repeated = sorted({name for name in genes if genes.count(name) > 1}) if len(set(genes)) < len(genes) else []
-    if repeated or len(genes) < 2:
-        found = f"{repeated[0]!r} again" if repeated else f"{len(genes)}"
-        raise InputError(f"{path}: expected at least two genes, each once, found {found}. Correct the columns.")
-    return genes
-
-
-def _numbers(value_CG: npt.NDArray[np.floating], path: Path) -> Float64:
-    if not np.isfinite(value_CG).all():
-        num = int((~np.isfinite(value_CG)).sum())
-        raise InputError(f"{path}: expected a finite number for each gene of each condition, found {num} others. Fill them, or remove the genes.")
-    return np.asarray(value_CG, dtype=np.float64)
-
-
-def labels_of_table(table: ConditionTable, *, kind: str, control: str = CONTROL) -> pd.DataFrame:
+def labels_of_table(table: ConditionTable, *, kind: str, control: str | Sequence[str] = CONTROL) -> pd.DataFrame:
     """Perturbations that occur, and their kinds: perturbation, kind.
 
     Parameters
@@ -172,20 +104,23 @@ def labels_of_table(table: ConditionTable, *, kind: str, control: str = CONTROL)
     kind
         Kind of the perturbations whose row gives none.
     control
-        Label of the rows that are controls.
+        Label, or labels, of the rows that are controls.
 
     Raises
     ------
     InputError
         For a kind that is none, a perturbation with two, or nothing but controls.
     """
-    obs = table.obs[table.obs["perturbation"] != control]
+    obs = table.obs[~_is_control(table.obs, control)]
     if obs.empty:
         raise InputError(f"table of conditions: expected perturbed conditions beside {control!r}, found none. Correct the column perturbation.")
     labels = pd.DataFrame({"perturbation": obs["perturbation"], "kind": obs["kind"].replace("", kind).str.lower()}).drop_duplicates(ignore_index=True)
     wrong = sorted(set(labels["kind"]) - set(KINDS))
     if wrong:
-        raise InputError(f"table of conditions: expected kinds {', '.join(KINDS)}, found {wrong[0]!r}. Give --kind, or correct the column kind.")
+        raise InputError(
+            f"table of conditions: expected kinds {', '.join(KINDS)}, found {wrong[0]!r}. Name the kind of all (`--kind`, `perturbation.kind`), "
+            "or correct the column kind."
+        )
     twice = labels.loc[labels["perturbation"].duplicated(), "perturbation"]
     if len(twice):
         raise InputError(f"table of conditions: expected one kind for each perturbation, found two for {twice.iloc[0]!r}. Give them different names.")
@@ -198,7 +133,7 @@ def responses_of_table(
     *,
     values: Values,
     kind: str,
-    control: str = CONTROL,
+    control: str | Sequence[str] = CONTROL,
     pseudocount: float = 0.0,
 ) -> Responses:
     """Responses of the conditions of a table.
@@ -217,7 +152,7 @@ def responses_of_table(
     kind
         Kind of the perturbations whose row gives none.
     control
-        Label of the rows that are controls.
+        Label, or labels, of the rows that are controls.
     pseudocount
         Added to `expression` before the logarithm, in its unit.
 
@@ -228,7 +163,7 @@ def responses_of_table(
     """
     kinds = labels_of_table(table, kind=kind, control=control).set_index("perturbation")["kind"]
     obs = table.obs.assign(kind=table.obs["perturbation"].map(kinds).fillna("")).rename(columns={"num_cells": "n_cells"})
-    is_control_C = (obs["perturbation"] == control).to_numpy(bool)
+    is_control_C = _is_control(obs, control)
     x_CG = _on_log_scale(table.value_CG, values, pseudocount)
     delta_CG = x_CG if values == "change" else _against_reference(x_CG, obs, is_control_C)
     error_CG = _errors(table, x_CG, delta_CG, is_control_C, obs) if table.error_CG is None else table.error_CG
@@ -244,15 +179,36 @@ def responses_of_table(
     )  # fmt: skip
 
 
+def measure_table(settings: ConditionTableConfig, perturbation: PerturbationConfig) -> tuple[Responses, dict[str, Any]]:
+    """Responses of the table that a configuration names, without targets, and what :func:`check_table` says of it.
+
+    Raises
+    ------
+    InputError
+        As of :func:`load_table` and :func:`responses_of_table`.
+    """
+    table, kind = load_table(settings, perturbation), str(perturbation.kind)
+    labels = labels_of_table(table, kind=kind, control=perturbation.control)
+    responses = responses_of_table(
+        table, NO_DRUGS, values=settings.values, kind=kind, control=perturbation.control, pseudocount=settings.pseudocount
+    )  # fmt: skip
+    return responses, check_table(table, labels, settings.values, perturbation.control)
+
+
 def _on_log_scale(value_CG: Float64, values: Values, pseudocount: float) -> Float64:
     if values in ("log", "change"):
         return value_CG
     if (value_CG < 0).any():
-        raise InputError(f"--values {values}: expected values of 0 or more, found {value_CG.min():.3g}. Write `--values log` if they are logarithms.")
+        raise InputError(
+            f"table of conditions, values {values}: expected values of 0 or more, found {value_CG.min():.3g}. Say `log` if they are logarithms."
+        )
     if values == "counts":
         return np.asarray(np.log1p(1e4 * value_CG / np.maximum(value_CG.sum(axis=1, keepdims=True), 1)))
     if pseudocount <= 0 and (value_CG == 0).any():
-        raise InputError("--values expression: expected a pseudocount above 0, since the table has zeros, found 0. Give --pseudocount.")
+        raise InputError(
+            "table of conditions, values expression: expected a pseudocount above 0, since the table has zeros, found 0. Give one (`--pseudocount`, "
+            "`condition_table.pseudocount`)."
+        )
     return np.asarray(np.log(value_CG + pseudocount))
 
 
@@ -268,22 +224,82 @@ def _against_reference(x_CG: Float64, obs: pd.DataFrame, is_control_C: npt.NDArr
         else:
             raise InputError(
                 f"plate {plate}, line {line}: expected controls, or a table without any and at least {MIN_CONDITIONS} perturbations there, found "
-                f"{len(rows)} conditions. Add controls, or write changes against controls and `--values change`."
+                f"{len(rows)} conditions. Add controls, or write changes against controls and say so (values `change`)."
             )
     return delta_CG
+
+
+def _error_source(is_control_C: npt.NDArray[np.bool_]) -> str:
+    has_many = int(is_control_C.sum()) >= MIN_CONDITIONS
+    return f"{int(is_control_C.sum())} controls" if has_many else "the median absolute deviation over conditions"
 
 
 def _errors(table: ConditionTable, x_CG: Float64, delta_CG: Float64, is_control_C: npt.NDArray[np.bool_], obs: pd.DataFrame) -> Float64:
     """Estimate the standard error of each gene, the same in all conditions, [C, G]."""
     if is_control_C.sum() >= MIN_CONDITIONS:
         error_G = delta_CG[is_control_C].std(axis=0, ddof=1)
-        source = f"{int(is_control_C.sum())} controls"
     else:
         treated_CG = delta_CG[~is_control_C]
         error_G = MAD_TO_SD * np.median(np.abs(treated_CG - np.median(treated_CG, axis=0)), axis=0)
-        source = "the median absolute deviation over conditions"
     typical = float(np.median(error_G))
     if typical <= 0:
         raise InputError("table of conditions: expected values that vary, found more than half of the genes constant. Give standard errors.")
-    logger.info("standard errors from %s: median %.3g", source, typical)
+    logger.info("standard errors from %s: median %.3g", _error_source(is_control_C), typical)
     return np.broadcast_to(np.maximum(error_G, ERROR_FLOOR * typical), x_CG.shape)
+
+
+def store_of_responses(responses: Responses, resolver: Resolver | None) -> AnnData:
+    """Responses as the store of conditions of a run: obs as there, layers delta and se [C, G], var gene and control_mean.
+
+    Parameters
+    ----------
+    responses
+        From :func:`responses_of_table`.
+    resolver
+        Gives genes their approved symbols, by which curated resources name them; None takes the names of the table.
+
+    Raises
+    ------
+    InputError
+        If the resolver knows none of the genes.
+    """
+    from anndata import AnnData
+
+    given = responses.genes["gene"].astype(str).tolist()
+    if resolver is not None and resolver.resolve(given)["gene"].isna().all():
+        raise InputError(
+            f"table of conditions: expected human gene ids or symbols, found none that HGNC knows among {len(given)} (such as "
+            f"{', '.join(given[:3])}). Correct the columns, or write `resources: {{hgnc: null}}` where they are no human genes."
+        )
+    genes = gene_names(given, None, resolver)
+    var = pd.DataFrame({"gene": genes["gene"].to_numpy(), "control_mean": responses.control_mean_G}, index=pd.Index(genes["gene_id"], name="gene_id"))
+    obs = responses.obs.assign(is_control=False)
+    obs.index = obs.index.astype(str)
+    return AnnData(obs=obs, var=var, layers={"delta": responses.delta_CG, "se": responses.se_CG})
+
+
+def check_table(table: ConditionTable, labels: pd.DataFrame, values: Values, control: Sequence[str]) -> dict[str, Any]:
+    """Say what was found, as the check of a screen of cells does.
+
+    Parameters
+    ----------
+    table, values, control
+        As for :func:`responses_of_table`.
+    labels
+        From :func:`labels_of_table`.
+
+    Returns
+    -------
+    dict
+        kinds ({perturbation: kind}), num_conditions, num_controls, num_genes, warnings (sentences: what stands in for controls and for errors).
+    """
+    is_control_C = _is_control(table.obs, control)
+    warnings = []
+    if values != "change" and not is_control_C.any():
+        warnings.append("The table has no controls: the median over the conditions of a plate and line stands in for them.")
+    if table.error_CG is None:
+        warnings.append(f"Standard errors are estimated, the same in all conditions of a gene: from {_error_source(is_control_C)}.")
+    return {
+        "kinds": dict(sorted(zip(labels["perturbation"], labels["kind"], strict=True))),
+        "num_conditions": int((~is_control_C).sum()), "num_controls": int(is_control_C.sum()), "num_genes": len(table.genes), "warnings": warnings,
+    }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from causcade.config_condition_table import STAND_IN, ConditionTableConfig, disagreements_of_table
 from causcade.config_input import ColumnsConfig, ColumnSource, ControlWhere, InputConfig, PerturbationConfig, Positive, Section
 from causcade.config_latent import LatentConfig
 from causcade.config_mistakes import place_of, sentences_of, without
@@ -21,7 +22,7 @@ from causcade.config_tx1 import EmbeddingConfig, PretrainingConfig
 from causcade.errors import ConfigError
 
 __all__ = [
-    "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig",
+    "BasalConfig", "CascadesConfig", "CausalConfig", "CoexpressionConfig", "ColumnSource", "ColumnsConfig", "ConditionTableConfig",
     "ConditionsConfig", "Config", "ControlWhere", "CovariatesConfig", "EmbeddingConfig", "EvaluationConfig",
     "InputConfig", "LatentConfig", "MaskConfig", "NetworkConfig", "PanelConfig", "PerturbationConfig", "PretrainingConfig", "QualityConfig",
     "ReportConfig", "ResourceConfig", "ResourcesConfig", "SimulationConfig", "parse_config",
@@ -277,8 +278,17 @@ class Config(Section):
     results: str = Field(default="results", description="Folder of all runs.")
     seed: Count = Field(default=0, description="Seed of everything random.")
     backend: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="Where to compute; auto takes a GPU if there is one.")
-    plates: str | None = Field(default=None, description="Plate table (tsv: plate, counts; optional: cells); null runs the simulated screen.")
-    simulation: SimulationConfig = Field(default=SimulationConfig(), description="The simulated screen, used while `plates` is null.")
+    plates: str | None = Field(
+        default=None, description="Plate table (tsv: plate, counts; optional: cells); null, without a `condition_table`, runs the simulated screen."
+    )
+    condition_table: ConditionTableConfig | None = Field(
+        default=None,
+        description="In place of plates, a table of conditions x genes: `{path: FILE, values: KIND}` and, where needed, `pseudocount` and `errors`. "
+        "`values` is log, expression, counts or change (docs/condition_table.md).",
+    )
+    simulation: SimulationConfig = Field(
+        default=SimulationConfig(), description="The simulated screen, used while `plates` and `condition_table` are null."
+    )
     input: InputConfig = Field(default=InputConfig(), description="How to read the cells. The defaults are those of Tahoe-100M.")
     perturbation: PerturbationConfig = Field(default=PerturbationConfig(), description="What was done to the cells.")
     resources: ResourcesConfig = Field(default=ResourcesConfig(), description="Curated resources.")
@@ -303,7 +313,12 @@ class Config(Section):
     @property
     def is_simulated(self) -> bool:
         """Whether the run is the simulated screen."""
-        return self.plates is None
+        return self.plates is None and self.condition_table is None
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether the run reads cells: all do but those that start from a table of conditions."""
+        return self.condition_table is None
 
     def deciding(self) -> dict[str, dict[str, Any]]:
         """Sections that have keys for speed alone, by name, without those keys: what decides a result."""
@@ -321,10 +336,12 @@ class Config(Section):
 
 def _disagreements(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     """Mistakes that concern several keys: the keys, and the sentence."""
-    if config.plates is not None and config.run == SIMULATED_RUN:
+    yield from disagreements_of_table(config)
+    if not config.is_simulated and config.run == SIMULATED_RUN:
+        beside = f"`plates: {config.plates}`" if config.plates is not None else "`condition_table`"
         yield (
             ("run", "plates"),
-            f"run: expected a name of your own, found `run: {SIMULATED_RUN}` beside `plates: {config.plates}`; write for example `run: my_screen`",
+            f"run: expected a name of your own, found `run: {SIMULATED_RUN}` beside {beside}; write for example `run: my_screen`",
         )
     if config.basal.baseline == "own_cell" and config.embedding.cells != "all":
         yield (
@@ -344,8 +361,8 @@ def _disagreements(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             "resources.string_info: expected a resource beside `resources.string` (it translates the protein ids), found null; "
             "set it, or write `string: null`",
         )
-    if config.resources.reactome_pathways == "leaves" and (config.plates is None or config.resources.reactome_relations is None):
-        remedy = "write `all`, which is all that the simulated screen has" if config.plates is None else "set it, or write `reactome_pathways: all`"
+    if config.resources.reactome_pathways == "leaves" and (config.is_simulated or config.resources.reactome_relations is None):
+        remedy = "write `all`, which is all that the simulated screen has" if config.is_simulated else "set it, or write `reactome_pathways: all`"
         yield (
             ("resources.reactome_pathways", "resources.reactome_relations"),
             f"resources.reactome_pathways: expected `all`, or `resources.reactome_relations` beside it, found leaves; {remedy}",
@@ -375,7 +392,10 @@ def parse_config(value: Mapping[str, Any]) -> Config:
     config: Config | None = None
     while config is None:
         wrong = {place_of(item["loc"], rest, is_missing=item["type"] == "missing") for item in errors} - {()}
-        if rest == (smaller := without(rest, wrong)):
+        smaller = without(rest, wrong)
+        if any(place[0] == "condition_table" for place in wrong):
+            smaller["condition_table"] = STAND_IN
+        if rest == smaller:
             break
         rest, skip = smaller, skip | {".".join(map(str, place)) for place in wrong}
         try:

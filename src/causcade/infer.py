@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from causcade import network
-from causcade.coexpression.partners import top_partners
+from causcade.condition_table_genes import correlation_partners
 from causcade.config import Config, MaskConfig
-from causcade.errors import InputError
 from causcade.evidence import HELD_OUT_COLUMNS, choose_score, measure_evidence
 from causcade.files import write_json, write_parquet
 from causcade.fits import latent_fit_names
@@ -30,14 +28,13 @@ from causcade.mask import build_mask
 from causcade.responses import DrugEffects, with_unmeasured
 from causcade.unmeasured import find_unmeasured, unmeasured_edges
 
-__all__ = ["Inferred", "correlate_conditions", "format_inferred", "infer_network", "own_changes", "write_inferred"]
+__all__ = ["Inferred", "format_inferred", "infer_network", "own_changes", "write_inferred"]
 
 logger = logging.getLogger("causcade")
 
 NO_PRIORS = pd.DataFrame(columns=["regulator", "target", "sign", "sources", "confidence"])
 LEVELS = (0.5, 0.9)
 OWN_Z = 3.0
-MIN_PERTURBATIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +68,10 @@ class Inferred:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def correlate_conditions(effects: DrugEffects) -> npt.NDArray[np.float32]:
-    """Correlation of genes over perturbations, [G, G]; 0 in the rows of constant genes, also on the diagonal.
-
-    What a perturbation does to its own target is left out (0, no change): it is no relation between genes.
-    """
-    effect_DG = np.where(effects.is_target_DG, 0.0, effects.effect_DG.astype(np.float64))
-    centred_DG = effect_DG - effect_DG.mean(axis=0)
-    norm_G = np.sqrt((centred_DG**2).sum(axis=0))
-    scaled_DG = np.divide(centred_DG, norm_G, out=np.zeros_like(centred_DG), where=norm_G > 0)
-    return np.asarray(scaled_DG.T @ scaled_DG, dtype=np.float32)
-
-
 def _candidates(effects: DrugEffects, priors: pd.DataFrame, settings: MaskConfig) -> pd.DataFrame:
-    if len(effects.table) < MIN_PERTURBATIONS and priors.empty:
-        raise InputError(
-            f"table of conditions: expected at least {MIN_PERTURBATIONS} perturbations, from whose correlation candidate edges come, found "
-            f"{len(effects.table)}. Add perturbations, or give curated edges (--priors)."
-        )
     genes = effects.genes["gene"].tolist()
-    correlation_GG = correlate_conditions(effects)
-    return build_mask(top_partners(correlation_GG, genes, settings.partners), correlation_GG, priors, genes, settings)
+    correlation_GG, partners = correlation_partners(effects, priors, settings.partners)
+    return build_mask(partners, correlation_GG, priors, genes, settings)
 
 
 def own_changes(effects: DrugEffects) -> pd.DataFrame:
@@ -130,8 +110,7 @@ def infer_network(effects: DrugEffects, targets: pd.DataFrame, settings: Config,
     added = unmeasured_edges(targets, effects.genes, known, settings.mask)
     table = find_unmeasured(targets, effects.genes, added)
     whole = with_unmeasured(effects, targets, sorted(set(added["regulator"].astype(str))))
-    # Without cells there is no partial correlation; the estimator then goes without.
-    every, _ = all_candidates(edges, pd.DataFrame({"partial_correlation": np.zeros(len(edges))}), added)
+    every, _ = all_candidates(edges, None, added)
     fits: dict[str, LatentFit] = {}
     evidence: dict[str, pd.DataFrame] = {}
     predicted = [pd.DataFrame(columns=HELD_OUT_COLUMNS)]

@@ -88,7 +88,9 @@ def _from_outside(stage: str, config: Config) -> dict[str, str]:
 
 
 def stages_of(config: Config) -> list[str]:
-    """Pinned stages that results of the run rest on, in order: axes or a model of its own only where the embedding takes them."""
+    """Pinned stages that results of the run rest on, in order: axes or a model of its own only where the embedding takes them; none without cells."""
+    if not config.has_cells:
+        return []
     unused = {"embedding_basis": config.embedding.source != "pca", "pretraining": not config.embedding.trains}
     return [stage for stage in PINNED_STAGES if not unused.get(stage, False)]
 

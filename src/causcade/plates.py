@@ -17,7 +17,9 @@ from pathlib import Path
 from causcade.config import NAME_PATTERN, Config
 from causcade.errors import ConfigError
 
-__all__ = ["Plate", "is_plate_name", "list_plates", "read_plate_table", "scan_plate_table", "simulated_plate_path", "write_plate_table"]
+__all__ = [
+    "Plate", "condition_stores", "is_plate_name", "list_plates", "read_plate_table", "scan_plate_table", "simulated_plate_path", "write_plate_table",
+]  # fmt: skip
 
 REQUIRED = ("plate", "counts")
 CELLS = "cells"
@@ -146,10 +148,21 @@ def simulated_plate_path(config: Config, plate: str) -> str:
 
 
 def list_plates(config: Config) -> list[Plate]:
-    """Plates of a run: the rows of its table, or the simulated ones."""
+    """Plates of a run: the rows of its table, or the simulated ones; none where it starts from a table of conditions."""
     if config.plates is not None:
         return read_plate_table(config.plates)
+    if not config.has_cells:
+        return []
     return [Plate(name=name, counts=simulated_plate_path(config, name)) for name in config.simulation.plates]
+
+
+def condition_stores(config: Config) -> tuple[list[str], list[str]]:
+    """Paths of the stores of conditions and of their baselines; a table of conditions is one store, and has none of the latter."""
+    run = f"{config.results}/{config.run}"
+    if not config.has_cells:
+        return [f"{run}/conditions/table.zarr"], []
+    names = [plate.name for plate in list_plates(config)]
+    return [f"{run}/conditions/{name}.zarr" for name in names], [f"{run}/basal/baseline/{name}.zarr" for name in names]
 
 
 def write_plate_table(plates: list[str], counts: str) -> str:

@@ -27,7 +27,7 @@ import pandas as pd
 from causcade.causal import CausalFit, read_fit
 from causcade.errors import InputError
 from causcade.files import write_parquet, write_text
-from causcade.plates import list_plates
+from causcade.plates import condition_stores
 from causcade.responses.baselines import read_lines
 from causcade.responses.effects import gain_at
 
@@ -198,7 +198,8 @@ def predict(
         found = "none" if twice is None else f"{twice} twice"
         raise InputError(f"prediction: expected at least one perturbation or gene to set, each once, found {found}. Correct the list.")
     if cell_line is not None and controls is None:
-        raise InputError("--line: expected baselines of the run (basal/baseline), found none. Run the stage `basal` first, or leave it out.")
+        remedy = "Run the stage `basal` first, or leave it out (a table of conditions has none)."
+        raise InputError(f"--line: expected baselines of the run (basal/baseline), found none. {remedy}")
     control_G = None if controls is None else controls.of(cell_line)
     messages: list[str] = []
     rows = np.array([_position(one.perturbation, fit.perturbations, _NO_PERTURBATION) for one in perturbations], dtype=np.int64)
@@ -270,8 +271,8 @@ def _change(asked: Intervention, control: float | None, messages: list[str]) -> 
         return asked.amount
     if control is None:
         raise InputError(
-            f"--do {asked.gene}={asked.action}: expected baselines of the run (basal/baseline), found none. Run the stage `basal` first, or give "
-            f"the change itself, such as {asked.gene}=-1.5."
+            f"--do {asked.gene}={asked.action}: expected baselines of the run (basal/baseline), found none. Run the stage `basal` first (a table of "
+            f"conditions has none), or give the change itself, such as {asked.gene}=-1.5."
         )
     if np.expm1(control) < MIN_EXPRESSION:
         messages.append(f"{asked.gene} is hardly expressed in the controls (log1p CP10k {control:.2g}): {asked.action} changes next to nothing")
@@ -334,8 +335,7 @@ def read_run(config: Config, fit: str = "main") -> tuple[CausalFit, Controls | N
         found = f"none named {fit!r}" if there else "none"
         raise InputError(f"{run}/causal: expected a fit, found {found}. " + (f"There are {', '.join(there)}." if there else "Run `snakemake` first."))
     model = read_fit(folder)
-    paths = [run / "basal" / "baseline" / f"{plate.name}.zarr" for plate in list_plates(config)]
-    stores = [read_lines(str(path)) for path in paths if path.exists()]
+    stores = [read_lines(path) for path in condition_stores(config)[1] if Path(path).exists()]
     return model, _controls(stores, model.genes, run) if stores else None
 
 
@@ -378,5 +378,6 @@ def format_prediction(prediction: Prediction, num_best: int) -> str:
     if table.empty:
         return "\n".join([*lines, "no gene changes"])
     text = shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:+.3f}")
-    words = "change of log1p CP10k (natural log)" + ("; log2 fold change of CP10k" if "log2_fold_change" in shown else "")
+    # Without controls nothing tells whether responses are of cells or of a table of conditions.
+    words = "change of log1p CP10k (natural log); log2 fold change of CP10k" if "log2_fold_change" in shown else "change in the unit of the responses"
     return "\n".join([*lines, f"{len(table)} of {num_changed:,} genes that change; {words}", text])

@@ -106,13 +106,14 @@ def _file_mistakes(raw: Mapping[str, Any]) -> list[str]:
     plates, perturbation, resources = raw.get("plates"), raw.get("perturbation"), raw.get("resources")
     if isinstance(plates, str):
         mistakes += scan_plate_table(plates, check_files=True)[1]
-    mistakes += _table_mistakes(raw.get("input"), plates)
+    table = raw.get("condition_table")
+    mistakes += _table_mistakes(raw.get("input"), plates) + _condition_table_mistakes(table)
     mistakes += _model_mistakes("pretraining.initial", raw.get("pretraining")) + _model_mistakes("embedding.model", raw.get("embedding"))
     mistakes += _training_mistakes(raw.get("pretraining")) + _embedding_mistakes(raw.get("embedding"), plates)
     targets = perturbation.get("targets") if isinstance(perturbation, Mapping) else None
     if isinstance(targets, str) and not Path(targets).is_file():
         mistakes.append(f"perturbation.targets: expected a table at {targets}, found no file. Correct the path, or write null.")
-    if isinstance(plates, str) and isinstance(resources, Mapping):
+    if (isinstance(plates, str) or isinstance(table, Mapping)) and isinstance(resources, Mapping):
         for name in CATALOGUE:
             mistakes += _resource_mistakes(name, resources.get(name))
     return mistakes
@@ -133,6 +134,13 @@ def _table_mistakes(section: object, plates: object) -> list[str]:
     if isinstance(gene_table, str):
         wanted.append(("input.gene_table", gene_table))
     return [absent_table(key, path) for key, path in wanted if not Path(path).is_file()]
+
+
+def _condition_table_mistakes(section: object) -> list[str]:
+    """Absent tables of section `condition_table`."""
+    paths = {key: section.get(key) for key in ("path", "errors")} if isinstance(section, Mapping) else {}
+    found = {key: path for key, path in paths.items() if isinstance(path, str)}
+    return [absent_table(f"condition_table.{key}", path) for key, path in found.items() if not Path(path).is_file()]
 
 
 def _model_mistakes(key: str, section: object) -> list[str]:

@@ -79,6 +79,9 @@ def examine(
     lines.append(f"disk: {free / GIB:.0f} GiB free at {config.results}")
     if chosen is not None:
         lines += [*_disk_in_words(config), _reduce_in_words(gpus)]
+    if not config.has_cells:
+        lines += ["", f"run {config.run}: a table of conditions; its time and memory are not predicted, since no rate was measured for such a run"]
+        return "\n".join(lines)
     plates = list_plates(config)
     sizes = sizes_of(config, plates)
     works = works_of(config, sizes)

@@ -23,17 +23,22 @@ from causcade.responses import DrugEffects, Responses, ScreenFiles, held_out_tab
 __all__ = ["all_candidates", "run_latent"]
 
 
-def all_candidates(edges: pd.DataFrame, partial: pd.DataFrame, unmeasured: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
+def all_candidates(
+    edges: pd.DataFrame, partial: pd.DataFrame | None, unmeasured: pd.DataFrame
+) -> tuple[pd.DataFrame, npt.NDArray[np.float64] | None]:
     """Put the edges from targets that are not measured below the candidate edges; and partial correlations, NaN where there is none.
 
     Parameters
     ----------
     edges, partial, unmeasured
-        `candidate_edges.parquet`, `latent/partial_correlation.parquet` and `unmeasured/edges.parquet`.
+        `candidate_edges.parquet`, `latent/partial_correlation.parquet` (None without cells: the estimator then goes without) and
+        `unmeasured/edges.parquet`.
     """
-    known_C = partial["partial_correlation"].to_numpy(np.float64)
     names = ["regulator", "target"]
-    return pd.concat([edges[names], unmeasured[names]], ignore_index=True), np.concatenate([known_C, np.full(len(unmeasured), np.nan)])
+    every = pd.concat([edges[names], unmeasured[names]], ignore_index=True)
+    if partial is None:
+        return every, None
+    return every, np.concatenate([partial["partial_correlation"].to_numpy(np.float64), np.full(len(unmeasured), np.nan)])
 
 
 def run_latent(

@@ -39,6 +39,9 @@ def coexpression(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any
 
     group = zarr.open_group(artifacts.folder / "coexpression.zarr", mode="r")
     attributes: dict[str, Any] = dict(group.attrs)
+    if attributes.get("over") == "perturbations":
+        names = {"own targets left out": "correlation", "own targets with them": "raw_correlation"}
+        return {"over": "perturbations", "partners": _partners(artifacts), **_pairs(group, figures, names, "perturbations")}
     kept = _terms(attributes.get("covariates", []))
     return {
         "num_cells": attributes.get("num_cells"),
@@ -49,11 +52,12 @@ def coexpression(artifacts: Artifacts, figures: dict[str, Any]) -> dict[str, Any
         "shards": _shards(artifacts),
         "lines": _lines(artifacts),
         "partners": _partners(artifacts),
-        **_pairs(group, figures),
+        "over": "cells",
+        **_pairs(group, figures, {"before covariates": "raw_correlation", "after covariates": "correlation"}, "cells"),
     }
 
 
-def _pairs(group: Any, figures: dict[str, Any]) -> dict[str, int]:
+def _pairs(group: Any, figures: dict[str, Any], names: dict[str, str], over: str) -> dict[str, int]:
     """Draw correlations over a block of genes (the whole matrix would be 800 MB at 14,142 genes); returns the size of the block."""
     matrices: dict[str, Any] = {name: group[name] for name in ("raw_correlation", "correlation")}
     num_genes = int(matrices["correlation"].shape[0])
@@ -62,11 +66,11 @@ def _pairs(group: Any, figures: dict[str, Any]) -> dict[str, int]:
     off_diagonal = np.arange(num_genes)[None, :] > np.arange(num_genes)[rows, None]
     edges = np.linspace(-1, 1, 81)
     histograms = {}
-    for name, key in (("before covariates", "raw_correlation"), ("after covariates", "correlation")):
+    for name, key in names.items():
         values = np.asarray(matrices[key][rows])[off_diagonal]
         counts = np.histogram(values[np.isfinite(values)], bins=edges)[0]
         histograms[name] = {"edges": edges, "counts": counts / max(1, counts.sum())}
-    figures["coexpression"] = charts.steps("Correlation of gene pairs", x="Pearson r over cells", y="share of gene pairs", histograms=histograms)
+    figures["coexpression"] = charts.steps("Correlation of gene pairs", x=f"Pearson r over {over}", y="share of gene pairs", histograms=histograms)
     return {"num_rows": int(off_diagonal.shape[0]), "num_pairs": int(off_diagonal.sum())}
 
 

@@ -11,7 +11,8 @@ from causcade.report.charts import family_style
 from causcade.report.data import Artifacts, codes, known, rounded
 
 __all__ = [
-    "COLUMN_WORDS", "EDGE_COLUMNS", "best_first", "gene_codes", "hubs", "neighbourhoods", "score_choice", "sign_counts", "table", "targeted_by",
+    "COLUMN_WORDS", "EDGE_COLUMNS", "best_first", "gene_codes", "hubs", "neighbourhoods", "not_measured", "score_choice", "sign_counts", "table",
+    "targeted_by",
 ]  # fmt: skip
 
 EDGE_COLUMNS = [
@@ -78,7 +79,7 @@ def table(artifacts: Artifacts, edges: pd.DataFrame, genes: dict[str, int], num_
     hit_by = targeted_by(artifacts)
     shown = sorted(set(best["regulator"].astype(str))) if hit_by else []
     probability = best["probability"] if "probability" in best else pd.Series(np.nan, index=best.index)
-    extra = [name for name in best.columns if name not in (*EDGE_COLUMNS, "probability")]
+    extra = [name for name in best.columns if name not in (*EDGE_COLUMNS, "probability", "source_measured")]
     papers = _papers(artifacts, best)
     return {
         "regulator": gene_codes(genes, best["regulator"]),
@@ -107,6 +108,14 @@ def _papers(artifacts: Artifacts, best: pd.DataFrame) -> dict[str, list[str]]:
         if papers:
             result[str(row)] = papers[:MAX_PAPERS]
     return result
+
+
+def not_measured(edges: pd.DataFrame, genes: dict[str, int]) -> list[int]:
+    """Regulators that are not measured, as numbers of the page's gene list, which grows; no edge leads to such a gene."""
+    if "source_measured" not in edges:
+        return []
+    names = edges.loc[~edges["source_measured"].astype(bool), "regulator"]
+    return sorted(set(gene_codes(genes, names.drop_duplicates())))
 
 
 def score_choice(artifacts: Artifacts) -> dict[str, Any] | None:

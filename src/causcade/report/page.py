@@ -14,7 +14,7 @@ import pandas as pd
 from causcade import files
 from causcade.config import ReportConfig
 from causcade.errors import InputError
-from causcade.report import embedding, evaluation, network, overview, perturbations, provenance, summary, training
+from causcade.report import condition_table, embedding, evaluation, network, overview, perturbations, provenance, summary, training, unmeasured
 from causcade.report.artifact_list import artifact_rows
 from causcade.report.data import Artifacts, as_json
 
@@ -96,6 +96,9 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
         "panel": overview.panel(artifacts, panel, figures),
         "embedding": embedding.embedding(artifacts, data, figures, config),
         "mask": overview.mask(artifacts, figures),
+        "table": condition_table.condition_table(artifacts, config),
+        "unmeasured": unmeasured.unmeasured(artifacts),
+        "unit": condition_table.unit_of(config),
         "training": training.training(artifacts, figures, dict(config)),
         "evaluation": evaluation.evaluation(artifacts, data),
         "leak": evaluation.leak(artifacts),
@@ -109,6 +112,8 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
     data["edges"] = network.table(artifacts, edges, genes, settings.num_edges)
     data["neighbours"] = network.neighbourhoods(edges, genes)
     data["hubs"] = network.hubs(artifacts)
+    data["not_measured"] = network.not_measured(edges, genes)
+    data["unit"] = view["unit"]
     data["genes"] = list(genes)
     flags = zip(*(panel[name].astype(bool) for name in ("is_tf", "is_rbp", "is_drug_target")), strict=True)
     data["flags"] = [tf + 2 * rbp + 4 * target for tf, rbp, target in flags]
@@ -118,6 +123,7 @@ def _context(artifacts: Artifacts, settings: ReportConfig, config: Mapping[str, 
         "num_scored": int(edges["rank"].notna().sum()),
         "signs": network.sign_counts(edges),
         "is_cut": data["neighbours"]["is_cut"],
+        "num_not_measured": len(data["not_measured"]),
         "choice": network.score_choice(artifacts),
     }
     view["figures"] = figures

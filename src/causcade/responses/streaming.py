@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from causcade.errors import InputError
 from causcade.files import read_anndata
 from causcade.responses.baselines import has_own, read_lines, read_own
 from causcade.responses.conditions import (
+    OBS_COLUMNS,
     Baselines,
     FloatArray,
     PooledVariance,
@@ -50,25 +52,27 @@ class ScreenFiles:
     """Stores of a run, read plate by plate.
 
     Gives what :func:`causcade.responses.aggregate` and :func:`causcade.responses.hold_out_line` give of
-    :func:`causcade.responses.read_responses`, to rounding.
+    :func:`causcade.responses.read_responses`, to rounding. The store of a table of conditions holds responses already, and has no baseline.
 
     Parameters
     ----------
     conditions, baselines
-        Paths of `conditions/<plate>.zarr` and `basal/baseline/<plate>.zarr`; their order changes nothing.
+        Paths of `conditions/<plate>.zarr` and `basal/baseline/<plate>.zarr`; their order changes nothing. Of a table of conditions, the one store
+        of its responses and no baseline.
     targets
         `targets.parquet`, or `unmeasured/targets.parquet`: with the latter, effects have a gene for each target that enters without being measured.
 
     Raises
     ------
     InputError
-        If there is no plate.
+        If there is no plate, or responses of a table stand beside other stores.
     """
 
     def __init__(self, conditions: Sequence[str], baselines: Sequence[str], targets: pd.DataFrame) -> None:
         if not conditions:
             raise no_conditions()
         self.conditions, self.targets, self.unmeasured = sorted(conditions), targets, names_of_unmeasured(targets)
+        self._is_table = _holds_responses(self.conditions, baselines)
         stores = [read_lines(path) for path in sorted(baselines)]
         # Paths of the baselines of conditions, by plate; none where the run takes those of lines.
         self._own = {Path(path).stem: path for path in baselines} if any(map(has_own, baselines)) else {}
@@ -82,6 +86,8 @@ class ScreenFiles:
 
     def plate(self, path: str) -> PlateResponses:
         """Responses of one plate. The first call reads all variances beforehand, since those of small conditions are shrunk to their mean."""
+        if self._is_table:
+            return _read_responses(path)
         if self._pooled is None:
             self._pooled = self._pool()
         obs, delta_CG, var_CG, base_CG = self._subtract(path)
@@ -97,7 +103,7 @@ class ScreenFiles:
 
     def effects(self) -> DrugEffects:
         """Effects over all conditions."""
-        return self._as_effects(self._sum(None)[0], self._shift.mean_LG.mean(axis=0))
+        return self._as_effects(self._sum(None)[0], self._level())
 
     def without_line(self, cell_line: str) -> tuple[DrugEffects, DrugEffects]:
         """Effects in the other lines, and those in one line.
@@ -108,8 +114,16 @@ class ScreenFiles:
             If the line is unknown, or the only one.
         """
         others, held_out = self._sum(cell_line)
+        if self._is_table:
+            return self._as_effects(others, self._level()), self._as_effects(held_out, self._level())
         mean_of_line = self._shift.mean_of_line()
         return self._as_effects(others, mean_without(mean_of_line, cell_line)), self._as_effects(held_out, mean_of_line[cell_line])
+
+    def _level(self) -> npt.NDArray[np.float64]:
+        """Mean of x in controls [G]; of a table, what its store says."""
+        if self._is_table:
+            return np.asarray(_read(self.conditions[0], "var")["control_mean"], dtype=np.float64)
+        return np.asarray(self._shift.mean_LG.mean(axis=0), dtype=np.float64)
 
     def _subtract(self, path: str) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
         """Treated conditions of one plate, as :func:`subtract_baselines` gives them."""
@@ -148,6 +162,25 @@ class ScreenFiles:
         links, unmeasured = list_targets(set(sums.perturbations), self.targets, self.genes)
         tell_unmeasured(unmeasured)
         return with_unmeasured(sums.effects(self.genes, links, control_mean_G), self.targets, self.unmeasured)
+
+
+def _holds_responses(conditions: Sequence[str], baselines: Sequence[str]) -> bool:
+    """Whether the store is that of a table of conditions (:mod:`causcade.condition_table`)."""
+    import zarr
+
+    held = [path for path in conditions if "layers/delta" in zarr.open_group(path, mode="r")]
+    if held and (len(conditions) > 1 or len(baselines)):
+        raise InputError(
+            f"{held[0]}: expected the responses of a table of conditions alone, found {len(conditions) - 1} other stores and "
+            f"{len(baselines)} baselines. Take another name for the run of the table."
+        )
+    return bool(held)
+
+
+def _read_responses(path: str) -> PlateResponses:
+    """Responses as a table of conditions gave them."""
+    obs = _read(path, "obs")[[*OBS_COLUMNS]].reset_index(drop=True).astype(dict.fromkeys(("perturbation", "kind", "cell_line", "plate"), str))
+    return PlateResponses(obs=obs, delta_CG=_read(path, "layers/delta").astype(np.float32), se_CG=_read(path, "layers/se").astype(np.float32))
 
 
 def _read(path: str, element: str) -> Any:

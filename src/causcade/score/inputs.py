@@ -22,7 +22,7 @@ import pandas as pd
 from causcade.errors import InputError
 from causcade.evaluation import EvaluationInputs, read_inputs
 from causcade.files import read_json, read_parquet
-from causcade.plates import list_plates
+from causcade.plates import condition_stores
 from causcade.resource_catalogue import CATALOGUE
 from causcade.resources import Resolver, ResourceFile, build_resources
 from causcade.score.tables import read_edges, translate, without_repeats
@@ -197,9 +197,7 @@ def _run_evaluation(config: Config, run: Path, reader: _Reader) -> tuple[Evaluat
     truth = run / "simulation" / "truth" / "edges.parquet"
     if config.is_simulated and truth.is_file():
         paths["truth"] = truth
-    plates = list_plates(config)
-    conditions = [str(run / "conditions" / f"{plate.name}.zarr") for plate in plates]
-    baselines = [str(run / "basal" / "baseline" / f"{plate.name}.zarr") for plate in plates]
+    conditions, baselines = condition_stores(config)
     if all(Path(path).exists() for path in conditions + baselines):
         return read_inputs({name: str(path) for name, path in paths.items()}, {}, {}, (conditions, baselines)), frozenset()
     reader.messages.append(f"{run}: the run has no conditions yet, so baselines from the responses are absent")

@@ -7,6 +7,12 @@ function signMark(sign) {
   return el("span", { class: cls, title: SIGN[sign] }, sign > 0 ? "→ activates" : sign < 0 ? "⊣ represses" : NONE);
 }
 
+// A gene's name, with a tag where the gene is a target that is not measured.
+const NOT_MEASURED = new Set(DATA.not_measured);
+function geneMark(code) {
+  return NOT_MEASURED.has(code) ? el("span", { title: "a listed target that is not measured: the latent estimator alone knows of its edges" }, [gene(code), " ", el("span", { class: "tag" }, "not measured")]) : gene(code);
+}
+
 function startHubs() {
   if (!DATA.hubs) return;
   const ranking = byId("hub-ranking");
@@ -42,10 +48,11 @@ function edgeDetail(i) {
   const hit = e.hit_by[from];
   const identifiability = e.identifiability.levels[e.identifiability.codes[i]];
   const pairs = [
+    ...(NOT_MEASURED.has(e.regulator[i]) ? [["Regulator", `${from} is not measured; its activity is inferred from the perturbations that hit it, so the effect in log2 units is not known`]] : []),
     ["Learned sign", signMark(sign)],
     ["Curated sign", agreement],
     ["Effect", `${signed(e.effect[i])} log2 fold change of ${to} per log2 unit of ${from}`],
-    ["Weight in the model", `${signed(e.weight[i])} with curated prior, ${signed(e.weight_no_prior[i])} without (log1p CP10k per log1p CP10k)`],
+    ["Weight in the model", `${signed(e.weight[i])} with curated prior, ${signed(e.weight_no_prior[i])} without (${DATA.unit} per ${DATA.unit})`],
     ["Identifiability", `${identifiability}: ${IDENTIFIABILITY[identifiability] || "see the methods"}`],
     ["Perturbations that hit the regulator", hit ? hit[0].join(", ") + (hit[1] > hit[0].length ? ` and ${hit[1] - hit[0].length} more` : "") : e.num_perturbations[i] ? `${fmt(e.num_perturbations[i])}` : "none"],
     ["Residual coexpression r", signed(e.coexpression[i])],
@@ -76,7 +83,7 @@ function startEdges() {
   const identifiabilityOf = (i) => e.identifiability.levels[e.identifiability.codes[i]];
   const columns = [
     { ...column("rank", "Rank", "1 is the best of all candidates; none where the score is 0"), first: "ascending" },
-    { name: "regulator", words: "Regulator", value: (i) => gene(e.regulator[i]) },
+    { name: "regulator", words: "Regulator", value: (i) => gene(e.regulator[i]), show: (i) => geneMark(e.regulator[i]) },
     { name: "target", words: "Target", value: (i) => gene(e.target[i]) },
     { name: "sign", words: "Sign", value: (i) => e.sign[i], show: (i) => signMark(e.sign[i]) },
     { ...column("effect", "Effect (log2 per log2)", "expected log2 fold change of the target per log2 unit of the regulator"), cls: "num unit", show: (i) => signed(e.effect[i]) },
@@ -131,7 +138,7 @@ function nodeShape(x, y, width, words, { cls = "", onclick = null, title = "", n
 
 function flagWords(code) {
   const flags = DATA.flags[code] || 0;
-  return [flags & 1 ? "transcription factor" : "", flags & 2 ? "RNA-binding protein" : "", flags & 4 ? "drug target" : ""].filter(Boolean).join(", ");
+  return [flags & 1 ? "transcription factor" : "", flags & 2 ? "RNA-binding protein" : "", flags & 4 ? "drug target" : "", NOT_MEASURED.has(code) ? "not measured" : ""].filter(Boolean).join(", ");
 }
 
 const visited = [];
@@ -161,7 +168,7 @@ function showGene(code, remember = true) {
   const tall = Math.max(24, 14 * Math.max(incoming.length, outgoing.length) + 6);
   incoming.forEach((i, k) => root.append(edgeShape(node + 6, place(incoming.length, k), middle - 6, landing(incoming.length, k), n.sign[i], line(i), words(i))));
   outgoing.forEach((i, k) => root.append(edgeShape(middle + node + 4, landing(outgoing.length, k), width - node - 8, place(outgoing.length, k), n.sign[i], line(i), words(i))));
-  const box = (x, y, other, i) => nodeShape(x, y, node, gene(other), { cls: DATA.flags[other] & 1 ? "tf" : "", onclick: () => showGene(other), title: [gene(other), flagWords(other), words(i)].filter(Boolean).join(" – ") });
+  const box = (x, y, other, i) => nodeShape(x, y, node, gene(other), { cls: DATA.flags[other] & 1 ? "tf" : "", note: NOT_MEASURED.has(other) ? "not measured" : "", onclick: () => showGene(other), title: [gene(other), flagWords(other), words(i)].filter(Boolean).join(" – ") });
   incoming.forEach((i, k) => root.append(box(2, place(incoming.length, k), n.regulator[i], i)));
   outgoing.forEach((i, k) => root.append(box(width - node - 2, place(outgoing.length, k), n.target[i], i)));
   root.append(nodeShape(middle, centre, node, gene(code), { cls: "centre", height: tall, title: [gene(code), flagWords(code)].filter(Boolean).join(" – ") }));

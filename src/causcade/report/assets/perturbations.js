@@ -42,7 +42,7 @@ function drawCascade(name, entry) {
   const largest = (list) => Math.max(1e-9, ...list.map((v) => Math.abs(v)));
   const strongest = largest(layers[0].map((d) => d.effect || 0));
   layers[0].forEach((d, k) => {
-    if (d.effect) root.append(edgeShape(left(0) + node + 4, middle, left(1) - 6, y(0, k), d.effect, 1 + 3 * Math.abs(d.effect) / strongest, `${name} → ${gene(d.code)}: direct effect ${signed(d.effect)} (log1p CP10k)`));
+    if (d.effect) root.append(edgeShape(left(0) + node + 4, middle, left(1) - 6, y(0, k), d.effect, 1 + 3 * Math.abs(d.effect) / strongest, `${name} → ${gene(d.code)}: direct effect ${signed(d.effect)} (${DATA.unit})`));
   });
   const widest = largest(entry.links.map((l) => l[3]));
   const links = entry.links.map(([layer, from, to, effect]) => ({ layer, from, to, effect, a: layers[layer].findIndex((d) => d.code === from), b: (layers[layer + 1] || []).findIndex((d) => d.code === to) })).filter((l) => l.a >= 0 && l.b >= 0);
@@ -57,9 +57,9 @@ function drawCascade(name, entry) {
   }
   root.append(nodeShape(left(0), middle, node, name, { cls: "centre", title: name }));
   layers.forEach((list, layer) => list.forEach((d, k) => root.append(nodeShape(left(layer + 1), y(layer, k), node, gene(d.code), { cls: d.effect > 0 ? "up" : d.effect < 0 ? "down" : "", note: `${d.effect > 0 ? "▲" : d.effect < 0 ? "▼" : ""} ${signed(d.effect)}`,
-    title: `${gene(d.code)}: ${signed(d.effect)} (log1p CP10k)${layer === 0 && d.seen === 0 ? ", its own mRNA was not seen to move" : ""}`, onclick: () => { if (!byId("ego")) return; showGene(d.code); byId("ego").scrollIntoView({ block: "center" }); } }))));
+    title: `${gene(d.code)}: ${signed(d.effect)} (${DATA.unit})${layer === 0 && d.seen === 0 ? ", its own mRNA was not seen to move" : ""}`, onclick: () => { if (!byId("ego")) return; showGene(d.code); byId("ego").scrollIntoView({ block: "center" }); } }))));
   return el("figure", {}, [el("div", { class: "drawing", tabindex: 0, role: "region", "aria-label": "Cascade, drawing" }, root), el("figcaption", {}, [el("strong", {}, "Cascade by hop."),
-    " Numbers below genes are what reaches them at that hop (log1p CP10k; ▲ up, ▼ down). Lines are edges of the network between shown genes: ", el("span", { class: "act" }, "blue arrows"), " activate, ", el("span", { class: "rep" }, "orange bars"),
+    ` Numbers below genes are what reaches them at that hop (${DATA.unit}; ▲ up, ▼ down). Lines are edges of the network between shown genes: `, el("span", { class: "act" }, "blue arrows"), " activate, ", el("span", { class: "rep" }, "orange bars"),
     ` repress. At most ${PER_LAYER} genes a hop; a gene without a line is reached through genes that are not shown.`])]);
 }
 
@@ -76,17 +76,17 @@ function perturbationTables(name, entry, has, go) {
   const parts = [];
   const add = (head, note, node) => parts.push(el("div", { class: "part" }, [el("h4", {}, head), node, note ? el("p", { class: "tablenote" }, note) : null]));
   if (has.paths) {
-    if (entry.paths.length) add("Strongest paths", "Effect of the path on its last gene (log1p CP10k). Curated: edges of the path that a curated source lists.", plainTable("Paths", ["Path", "Effect", "Edges", "Curated"],
+    if (entry.paths.length) add("Strongest paths", `Effect of the path on its last gene (${DATA.unit}). Curated: edges of the path that a curated source lists.`, plainTable("Paths", ["Path", "Effect", "Edges", "Curated"],
       entry.paths.map(([path, signs, effect, curated]) => [pathNode(path, signs), signed(effect), fmt(path.length - 1), fmt(curated)]), { num: [1, 2, 3] }));
     else add("Strongest paths", "", el("p", { class: "absent" }, "No path was found from its targets."));
   }
-  if (has.direct && entry.direct.length) add("Direct effects", "“Seen”: whether the mRNA of the target itself was seen to move; a target that is not seen acts through its activity.", plainTable("Direct effects", ["Gene", "Direct effect (log1p CP10k)", "Listed target", "Seen"],
+  if (has.direct && entry.direct.length) add("Direct effects", "“Seen”: whether the mRNA of the target itself was seen to move; a target that is not seen acts through its activity.", plainTable("Direct effects", ["Gene", `Direct effect (${DATA.unit})`, "Listed target", "Seen"],
     entry.direct.map(([code, effect, target, seen]) => [gene(code), signed(effect), target ? "yes" : "no", seen ? "yes" : "no"]), { num: [1] }));
   const hops = Object.keys(entry.hops);
   if (hops.length) {
     const most = Math.max(...hops.map((hop) => entry.hops[hop].length));
     const rows = Array.from({ length: most }, (_, k) => [String(k + 1), ...hops.flatMap((hop) => (entry.hops[hop][k] ? [gene(entry.hops[hop][k][0]), signed(entry.hops[hop][k][1])] : ["", ""]))]);
-    add("Strongest genes by hop", "Effect that reaches the gene at that hop (log1p CP10k).", plainTable("Strongest genes by hop", ["", ...hops.flatMap((hop) => [`Hop ${hop}`, "Effect"])], rows, { num: hops.map((_, k) => 2 * k + 2) }));
+    add("Strongest genes by hop", `Effect that reaches the gene at that hop (${DATA.unit}).`, plainTable("Strongest genes by hop", ["", ...hops.flatMap((hop) => [`Hop ${hop}`, "Effect"])], rows, { num: hops.map((_, k) => 2 * k + 2) }));
   }
   if (has.similar) add("Similar perturbations", "Cosine of the predicted responses (−1 to 1).", entry.similar.length ? plainTable("Similar perturbations", ["Perturbation", "Cosine", "Shared targets"],
     entry.similar.map(([other, cosine, shared]) => [el("button", { type: "button", class: "link", onclick: () => go(other) }, other), fmt(cosine), shared || NONE]), { num: [1] }) : el("p", { class: "absent" }, "None was compared."));
