@@ -80,6 +80,13 @@ def test_absent_files_are_told_with_the_other_mistakes(tmp_path):
     assert len(caught.value.mistakes) == 4
 
 
+def test_the_doctor_promises_no_time_for_a_table(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"run: mine\nresults: {tmp_path}\ncondition_table: {{path: t.tsv, values: log}}\n")
+    assert main(["doctor", str(path)]) == 0
+    assert "run mine: a table of conditions; its time and memory are not predicted" in capsys.readouterr().out
+
+
 def test_the_command_validates_the_table_too(tmp_path, capsys):
     table = pd.DataFrame({"perturbation": ["wild", "A", "B", "C"], "A": [1.0, 0, 1, 2], "B": [1.0, 2, 0, 3], "C": [1.0, 2, 3, 0]})
     table.to_csv(tmp_path / "t.tsv", sep="\t", index=False)

@@ -13,8 +13,8 @@ from causcade.doctor.work import works_of
 from causcade.validation import merge
 
 RULES = Path(__file__).parents[1] / "rules"
-# small beside the others, or asked for rarely
-NOT_COUNTED = {"embedding_genes", "unmeasured", "basal_comparison"}
+# small beside the others, or asked for rarely; or of runs on a table of conditions, which are not predicted
+NOT_COUNTED = {"embedding_genes", "unmeasured", "basal_comparison", "condition_table", "condition_table_genes"}
 VARIANTS = [{}, {"embedding": {"source": "pca"}}, {"coexpression": {"per_line": True}}, {"coexpression": {"shard_cells": 1000}}]
 
 

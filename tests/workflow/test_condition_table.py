@@ -45,7 +45,8 @@ def planted(tmp_path_factory) -> Checkout:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.egg-info", "*.pyc.*", "*.tmp.*"))
         else:
             shutil.copy(source, folder / part)
-    effects = make_case(num_genes=30, num_drugs=24, num_sources=8).effects
+    case = make_case(num_genes=30, num_drugs=24, num_sources=8)
+    effects = case.effects
     genes, names = effects.genes["gene"].to_numpy(), effects.table["perturbation"].to_numpy()
     measured = ~np.isin(genes, HIDDEN)
     table = pd.DataFrame(effects.effect_DG[:, measured], columns=genes[measured])
@@ -53,6 +54,8 @@ def planted(tmp_path_factory) -> Checkout:
     table.to_csv(folder / "table.tsv", sep="\t", index=False)
     drug, gene = np.nonzero(effects.is_target_DG)
     pd.DataFrame({"perturbation": names[drug], "target": genes[gene], "sign": -1}).to_csv(folder / "targets.tsv", sep="\t", index=False)
+    target, source = np.nonzero(case.weight_GG)
+    pd.DataFrame({"source": genes[source], "target": genes[target]}).to_csv(folder / "truth.tsv", sep="\t", index=False)
     rows = {"source": ["G000", "G000", "G002"], "target": ["G010", "G011", "G012"], "weight": [1, -1, 1]}
     pd.DataFrame(rows).assign(PMID="1").to_csv(folder / "collectri.csv", index=False)
     (folder / "screen.yaml").write_text(SETTINGS)
@@ -63,7 +66,7 @@ def test_no_rule_that_reads_cells_is_planned(planted):
     assert planted.jobs() == GRAPH
 
 
-def test_the_chain_runs_from_the_table_to_the_report(planted, monkeypatch):
+def test_the_chain_runs_from_the_table_to_the_report(planted, monkeypatch, capsys):
     done = planted.snakemake()
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     run = planted.folder / "results" / "table"
@@ -92,4 +95,8 @@ def test_the_chain_runs_from_the_table_to_the_report(planted, monkeypatch):
     assert main(["infer", *given, "--config", "screen.yaml", "--output", "inferred"]) == 0
     other = pd.read_parquet("inferred/edges.parquet")
     pd.testing.assert_frame_equal(edges[["regulator", "target", *SAME]], other[["regulator", "target", *SAME]])
+    assert main(["predict", "d05", "--config", "screen.yaml"]) == 0
+    assert "change in the unit of the responses" in capsys.readouterr().out
+    assert main(["score", "results/table/network/edges.tsv", "--config", "screen.yaml", "--truth", "truth.tsv"]) == 0
+    assert "mean_shift" in capsys.readouterr().out  # the baselines from the responses are there
     assert planted.jobs() == {}
