@@ -60,6 +60,7 @@ def test_the_command_finds_planted_edges(planted, capsys):
     counted = read_json(folder / "out" / "summary.json")["probability"]
     assert sorted(counted) == ["edgenull0", "labelnull0", "main"]
     assert counted["main"]["above_0.9"] > 5 * max(counted["edgenull0"]["above_0.9"], 1)
+    assert {"weight", "partial_within"} <= set(read_json(folder / "out" / "score_choice.json")["left_out"])
     written = {path.name for path in (folder / "out").iterdir()}
     assert written >= {
         "edges.tsv",

@@ -72,7 +72,7 @@ def test_targets_that_are_not_measured_are_named_and_their_edges_marked(run: Pat
     )
     page = Page(build_report(folder, ReportConfig(), run="t"))
     words = page.text("mask")
-    assert "1 of 3 listed targets is not measured and enters the network as regulators, by curated edges" in words
+    assert "1 of 3 listed targets is not measured and enters the network as a regulator, by curated edges" in words
     assert "HIDDEN: 2 edges; hit by d2" in words
     assert "1 of 3 listed targets stays out of the network" in words
     assert "LOST; hit by d2, d10" in words

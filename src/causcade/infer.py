@@ -1,6 +1,7 @@
 """A network from a table of conditions x genes, without cells: latent estimator and evidence, with nulls, bootstraps and held-out perturbations.
 
-What needs cells is not there: partial correlations, the causal module's W, baselines. Candidate regulators of a gene are its best partners by
+What needs cells is not there: partial correlations, baselines; nor is the causal module's W, which the workflow fits to a table
+(`condition_table` in a configuration). Candidate regulators of a gene are its best partners by
 correlation between conditions (all other genes where these are few), and curated edges if they are given. Everything else is that of a run: the same
 nulls, the same choice of the column that ranks the edges, the same files.
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from causcade import network
+from causcade.condition_table import LEFT_OUT
 from causcade.condition_table_genes import correlation_partners
 from causcade.config import Config, MaskConfig
 from causcade.evidence import HELD_OUT_COLUMNS, choose_score, measure_evidence
@@ -33,6 +35,7 @@ __all__ = ["Inferred", "format_inferred", "infer_network", "own_changes", "write
 logger = logging.getLogger("causcade")
 
 NO_PRIORS = pd.DataFrame(columns=["regulator", "target", "sign", "sources", "confidence"])
+NO_CAUSAL_MODULE = dict.fromkeys(("weight", "weight_no_prior", "aggregate"), "the causal module is fitted by the workflow only")
 LEVELS = (0.5, 0.9)
 OWN_Z = 3.0
 
@@ -48,7 +51,7 @@ class Inferred:
     changes
         perturbation, target, sign, is_measured, effect, error, z: what perturbations do to their own targets.
     choice
-        Which column ranks the edges, and why.
+        Which column ranks the edges, and why; what is left out.
     held_out
         Predictions of held-out perturbations by each column.
     targets
@@ -125,6 +128,7 @@ def infer_network(effects: DrugEffects, targets: pd.DataFrame, settings: Config,
     held_out = pd.concat([part for part in predicted if len(part)] or predicted[:1], ignore_index=True)
     boots = [part for name, part in evidence.items() if name.startswith("boot")]
     choice = choose_score(settings.network.score, evidence["main"], boots, held_out, num_genes=len(effects.genes))
+    choice["left_out"] = LEFT_OUT | NO_CAUSAL_MODULE
     unknown_C = np.full(len(edges), np.nan, np.float32)
     below = {name: fit.edges.iloc[len(edges) :].reset_index(drop=True) for name, fit in fits.items()}
     merged = network.add_unmeasured(edges, {"weight": unknown_C, "weight_no_prior": unknown_C}, evidence, added, below)
