@@ -20,7 +20,7 @@ rule condition_table:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=large,
+        mem_mb=conditions_in_memory,
         runtime=minutes,
     params:
         settings=settings_of(

@@ -3,6 +3,7 @@
 A profile overrides any of it by rule.
 """
 
+import os
 import sys
 
 from causcade.devices import gpus_of, placement, processes_of
@@ -48,6 +49,11 @@ def large(wildcards, attempt):
     """Memory in MB of a job on cells, those of its plate where it has one."""
     plate = getattr(wildcards, "plate", None)
     return (4000 + (0 if plate is None else names_of(plate))) * attempt
+
+
+def conditions_in_memory(wildcards, attempt):
+    """Memory in MB of a job that holds a table of conditions: some copies of it in float64, of which a compressed table gives few bytes."""
+    return (4000 + 10 * os.path.getsize(CONFIG.condition_table.path) // 1_000_000) * attempt
 
 
 def tables(wildcards, attempt):

@@ -1,9 +1,8 @@
 """A network from a table of conditions x genes, without cells: latent estimator and evidence, with nulls, bootstraps and held-out perturbations.
 
-What needs cells is not there: partial correlations, baselines; nor is the causal module's W, which the workflow fits to a table
-(`condition_table` in a configuration). Candidate regulators of a gene are its best partners by
-correlation between conditions (all other genes where these are few), and curated edges if they are given. Everything else is that of a run: the same
-nulls, the same choice of the column that ranks the edges, the same files.
+What needs cells is not there: partial correlations, baselines; nor is the causal module's W, which the workflow fits to a table (`condition_table` in
+a configuration). Candidate regulators of a gene are its best partners by correlation between conditions (all other genes where these are few), and
+curated edges if they are given. Everything else is that of a run: the same nulls, the same choice of the column that ranks the edges, the same files.
 
 Axes: D perturbations, G genes, C candidate edges.
 """
