@@ -6,17 +6,13 @@ Apart from :mod:`causcade.basal`, so that torchrun is started before torch is lo
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.launching import take_place
+from causcade.launching import read_placed
 
 __all__ = ["BasalJob", "read_arguments"]
-
-PATHS = ("--panel", "--model", "--pin", "--checkpoints", "--log")
-NUMBERS = ("--block-cells", "--nodes", "--processes", "--gpus", "--threads")
 
 
 class BasalJob(NamedTuple):
@@ -70,13 +66,9 @@ def read_arguments(arguments: Sequence[str] | None = None) -> BasalJob:
     """
     parser = argparse.ArgumentParser(description="Fit the basal decoder.")
     parser.add_argument("roll", type=Path)
-    for name in PATHS:
+    for name in ("--panel", "--model", "--pin", "--checkpoints"):
         parser.add_argument(name, required=True, type=Path)
-    parser.add_argument("--settings", required=True, type=json.loads)
     parser.add_argument("--fingerprint", required=True)
-    for name in NUMBERS:
-        parser.add_argument(name, required=True, type=int)
-    given = vars(parser.parse_args(arguments))
-    asked = {name: given[name] for name in ("processes", "gpus", "threads", "log")}
-    place = take_place("basal", nodes=given.pop("nodes"), backend=given["settings"]["backend"], **asked)
-    return BasalJob(**given | place._asdict())
+    parser.add_argument("--block-cells", required=True, type=int)
+    given = read_placed(parser, "basal", arguments)
+    return BasalJob(**{name: given[name] for name in BasalJob._fields})

@@ -6,12 +6,11 @@ Apart from :mod:`causcade.causal`, so that torchrun is started before torch is l
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.launching import take_place
+from causcade.launching import read_placed
 
 __all__ = ["CausalJob", "read_arguments"]
 
@@ -69,12 +68,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> CausalJob:
     parser.add_argument("fit")
     for name in ("--conditions", "--baselines", "--cells"):
         parser.add_argument(name, nargs="*", default=[])
-    for name in ("--targets", "--edges", "--model", "--held-out", "--checkpoint", "--log"):
+    for name in ("--targets", "--edges", "--model", "--held-out", "--checkpoint"):
         parser.add_argument(name, required=True, type=Path)
-    parser.add_argument("--settings", required=True, type=json.loads)
-    for name in ("--nodes", "--processes", "--gpus", "--threads"):
-        parser.add_argument(name, required=True, type=int)
-    given = vars(parser.parse_args(arguments))
-    asked = {name: given[name] for name in ("processes", "gpus", "threads", "log")}
-    place = take_place("causal", nodes=given.pop("nodes"), backend=given["settings"]["backend"], **asked)
-    return CausalJob(**given | place._asdict())
+    given = read_placed(parser, "causal", arguments)
+    return CausalJob(**{name: given[name] for name in CausalJob._fields})

@@ -7,18 +7,21 @@ job's own. What is started is always the command line of this process. This modu
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from causcade.backend import Backend
 from causcade.errors import ConfigError
 from causcade.runtime import job_log
 
-__all__ = ["Place", "become_torchrun", "gpus_on_node", "launch", "take_place"]
+__all__ = ["Place", "become_torchrun", "gpus_on_node", "launch", "read_placed", "take_place"]
 
 MEETING_POINT = "CAUSCADE_MEETING_POINT"
 SHUTDOWN_S = "600"  # torchrun would kill after 30 s what is writing its state; Slurm has its own limit, and may give more time
@@ -31,6 +34,33 @@ class Place(NamedTuple):
     gpus: int
     threads: int
     log: Path
+
+
+def read_placed(parser: argparse.ArgumentParser, stage: str, arguments: Sequence[str] | None) -> dict[str, Any]:
+    """Read the command line of a job that may have several processes, and take the place of one of them (:func:`take_place`).
+
+    Parameters
+    ----------
+    parser
+        It has the arguments of the stage alone. Those of every such job are added: `settings` (JSON, `backend` among them), `nodes`, `processes`,
+        `gpus`, `threads` and `log`.
+    stage
+        Section of the configuration that asks for the processes.
+    arguments
+        By default those of this process.
+
+    Returns
+    -------
+    Values by name; GPUs, threads and log are those of this process.
+    """
+    parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--log", required=True, type=Path)
+    asked = ("nodes", "processes", "gpus", "threads")
+    for name in asked:
+        parser.add_argument(f"--{name}", required=True, type=int)
+    given = vars(parser.parse_args(arguments))
+    place = take_place(stage, backend=given["settings"]["backend"], log=given["log"], **{name: given[name] for name in asked})
+    return given | place._asdict()
 
 
 def take_place(stage: str, *, nodes: int, processes: int, gpus: int, threads: int, log: str | Path, backend: Backend) -> Place:

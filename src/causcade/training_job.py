@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from causcade.launching import take_place
+from causcade.launching import read_placed
 
 __all__ = ["TrainingJob", "read_arguments"]
-
-TEXTS = ("--settings", "--parallel", "--checkpoints", "--weights", "--pin", "--fingerprint", "--log")
-NUMBERS = ("--nodes", "--processes", "--gpus", "--micro-cells", "--checkpoint-every", "--threads")
 
 
 class TrainingJob(NamedTuple):
@@ -59,25 +55,14 @@ def read_arguments(arguments: Sequence[str] | None = None) -> TrainingJob:
     """
     parser = argparse.ArgumentParser(description="Train TX1 on the cells of a run.")
     parser.add_argument("roll", type=Path)
-    for name in TEXTS:
-        parser.add_argument(name, required=True)
-    for name in NUMBERS:
+    parser.add_argument("--parallel", required=True)
+    for name in ("--checkpoints", "--weights", "--pin"):
+        parser.add_argument(name, required=True, type=Path)
+    parser.add_argument("--fingerprint", required=True)
+    for name in ("--micro-cells", "--checkpoint-every"):
         parser.add_argument(name, required=True, type=int)
-    given = parser.parse_args(arguments)
-    settings = json.loads(given.settings)
-    asked = {name: getattr(given, name) for name in ("nodes", "processes", "gpus", "threads", "log")}
-    place = take_place("pretraining", backend=settings["backend"], **asked)
-    speed = {"parallel": given.parallel, "nodes": given.nodes, "processes": given.processes, "checkpoint_every": given.checkpoint_every}
-    settings["pretraining"] |= speed | {"micro_cells": given.micro_cells or None}
-    return TrainingJob(
-        roll=given.roll,
-        settings=settings,
-        folder=Path(given.weights).parent,
-        checkpoints=Path(given.checkpoints),
-        pin=Path(given.pin),
-        fingerprint=given.fingerprint,
-        threads=place.threads,
-        gpus=place.gpus,
-        processes=given.processes,
-        log=place.log,
-    )
+    given = read_placed(parser, "pretraining", arguments)
+    speed = {name: given[name] for name in ("parallel", "nodes", "processes", "checkpoint_every")}
+    given["settings"]["pretraining"] |= speed | {"micro_cells": given["micro_cells"] or None}
+    given["folder"] = given["weights"].parent
+    return TrainingJob(**{name: given[name] for name in TrainingJob._fields})
