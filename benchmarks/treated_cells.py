@@ -22,7 +22,7 @@ import torch
 from learning import cell_stores, measure
 
 from causcade.config import PretrainingConfig, SimulationConfig
-from causcade.files import write_json
+from causcade.files import read_json, write_json
 from causcade.model_judging import treated_question
 from causcade.training_cells import split_cells
 from causcade.tx1.checkpoint import read_checkpoint
@@ -44,7 +44,7 @@ def told(folder: Path, seed: int, settings: PretrainingConfig, screen: Simulatio
     for name, (reference_ND, query_ND) in question.embeddings.items():
         votes = balanced_votes(reference_ND, question.reference, query_ND, question.query, permutations=PERMUTATIONS, seed=seed)
         found[name] = {
-            "accuracy": votes.accuracy, "standard_error": votes.standard_error, "permuted": votes.permuted_P, "num_cells": votes.num_cells,
+            "accuracy": votes.accuracy, "standard_error": votes.standard_error, "permuted": votes.permuted_P.tolist(), "num_cells": votes.num_cells,
             "num_wells": votes.num_wells, "num_voting": len(reference_ND),
             "probe_accuracy": linear_probe(reference_ND, question.reference.labels, query_ND, question.query.labels),
         }  # fmt: skip
@@ -62,7 +62,7 @@ def summarise(screens: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     means = {}
     for name in screens[0]["treated"]:
         of_screens = [screen["treated"][name] for screen in screens]
-        permuted_SP = np.stack([found.pop("permuted") for found in of_screens])
+        permuted_SP = np.array([found.pop("permuted") for found in of_screens])
         for found, permuted_P in zip(of_screens, permuted_SP, strict=True):
             found |= against_chance(found["accuracy"], permuted_P)
         means[name] = against_chance(float(np.mean([found["accuracy"] for found in of_screens])), permuted_SP.mean(axis=0))
@@ -83,8 +83,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for seed in arguments.seeds:
             folder, started = (arguments.folder or Path(name)) / f"seed{seed}", time.process_time()
-            record = measure(folder, seed, settings, screen)
-            screens.append(record | {"treated": told(folder, seed, settings, screen), "processor_s": time.process_time() - started})
+            judged = folder / "judged.json"
+            if not judged.exists():
+                record = measure(folder, seed, settings, screen) | {"treated": told(folder, seed, settings, screen)}
+                write_json(judged, record | {"processor_s": time.process_time() - started})
+            screens.append(read_json(judged))
     about = {"device": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": arguments.threads}
     about |= {"settings": settings.model_dump(mode="json"), "screen": screen.model_dump(mode="json"), "permutations": PERMUTATIONS}
     result = about | {"mean_over_screens": summarise(screens), "screens": screens}
