@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from causcade.latent.activities import ActivityData, Evidence, first_activities, solve_activities
+from causcade.latent.activities import ActivityData, Evidence, first_activities, first_variances, solve_activities
 
 
 def data_of(rng, num_drugs=5, num_listed=3):
@@ -10,8 +10,9 @@ def data_of(rng, num_drugs=5, num_listed=3):
     listed = rng.random((num_drugs, num_listed)) < 0.4
     sign = np.where(listed, rng.choice([-1.0, 0.0, 1.0], listed.shape), 0.0)
     return ActivityData(
-        tensor(rng.normal(0, 1, listed.shape)), tensor(rng.uniform(0.01, 0.1, listed.shape)), tensor(listed), tensor(sign),
-        tensor(rng.random(listed.shape) < 0.7), tensor(np.ones(listed.shape, bool)), 0.8, 0.56,
+        tensor(rng.normal(0, 1, listed.shape)), tensor(rng.uniform(0.01, 0.1, listed.shape)), tensor(listed), tensor(np.zeros(listed.shape, bool)),
+        tensor(np.zeros(listed.shape, bool)), tensor(sign),
+        tensor(rng.random(listed.shape) < 0.7), tensor(np.ones(listed.shape, bool)), tensor(np.zeros(listed.shape, bool)), 0.8, 0.56, 0.4,
     )  # fmt: skip
 
 
@@ -20,8 +21,10 @@ def test_only_listed_targets_start_with_an_activity():
     listed = torch.tensor([[True, True, False, False]])
     seen = torch.tensor([[True, False, True, True]])
     data = ActivityData(
-        tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, tensor([[-1.0, -1.0, 0, 0]]), seen, torch.ones_like(seen), 0.8, 0.5
-    )
+        tensor([[-1.0, -0.1, 1.0, 0.1]]), tensor([[0.01] * 4]), listed, listed & False, listed & False, tensor([[-1.0, -1.0, 0, 0]]), seen,
+        torch.ones_like(seen), listed & ~seen, 0.8, 0.5, 0.4,
+    )  # fmt: skip
+    np.testing.assert_allclose(first_variances(data), [[0, 0.16, 0, 0]])
     np.testing.assert_allclose(first_activities(data), [[-1.0, -0.8, 0.0, 0.0]])
 
 
@@ -33,15 +36,18 @@ def test_posterior_is_that_of_the_normal_model_written_out():
     lower = rng.normal(0, 1, (5, 3, 3))
     footprint, moment = lower @ lower.transpose(0, 2, 1), rng.normal(0, 1, (5, 3))
     known = Evidence(*(torch.as_tensor(a) for a in (edge, tau2, shared[1:4], footprint[1:4], moment[1:4])))
-    mean, variance, seen = solve_activities(data, slice(1, 4), known, torch.zeros(3, dtype=torch.bool))
+    mean, variance, seen, listed = solve_activities(data, slice(1, 4), known, torch.zeros(3, dtype=torch.bool))
     np.testing.assert_array_equal(seen, data.seen_DJ[1:4])
+    np.testing.assert_array_equal(listed, data.listed_DJ[1:4])
     for place, d in enumerate(range(1, 4)):
         # a = (I - W)^-1 u: a prior of a, times measurements, times the footprint
         mean_u = data.sign_DJ[d].numpy() * 0.8
         var_u = np.where(data.listed_DJ[d], 0.56**2 + (data.sign_DJ[d].numpy() == 0) * 0.8**2, tau2)
         inverse = np.linalg.inv(np.eye(3) - edge)
         prior_precision = np.linalg.inv(inverse @ np.diag(var_u) @ inverse.T)
-        measured = data.seen_DJ[d].numpy() / data.variance_DJ[d].numpy()
+        # what is not hit has an error of half its change beside that of its mRNA
+        error = data.variance_DJ[d].numpy() + (0.5 * data.effect_DJ[d].numpy() * ~data.listed_DJ[d].numpy()) ** 2
+        measured = data.seen_DJ[d].numpy() / error
         precision = prior_precision + np.diag(measured) + footprint[d]
         right = prior_precision @ inverse @ mean_u + measured * (data.effect_DJ[d].numpy() - shared[d]) + moment[d]
         covariance = np.linalg.inv(precision)
@@ -53,7 +59,7 @@ def two_genes(mrna, *, footprint=0.0, moment=0.0, edge=0.0):
     """One perturbation of the first of two listed genes, undecided; the second is measured and regulated by the first with `edge`."""
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     is_first, both = torch.tensor([[True, False]]), torch.tensor([[True, True]])
-    data = ActivityData(tensor([mrna]), tensor([[0.01, 0.01]]), is_first, tensor([[-1.0, 0.0]]), both, torch.ones_like(both), 0.8, 0.5)
+    data = ActivityData(tensor([mrna]), tensor([[0.01, 0.01]]), is_first, ~both, ~both, tensor([[-1.0, 0.0]]), both, both, ~both, 0.8, 0.5, 0.4)
     known = Evidence(
         tensor([[0.0, 0.0], [edge, 0.0]]),
         tensor([0.01, 0.01]),
@@ -98,10 +104,43 @@ def test_marginal_likelihoods_of_the_two_ways_differ_by_that_of_the_data():
 def test_a_hidden_target_without_a_footprint_keeps_its_prior():
     tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
     data = ActivityData(
-        tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), tensor([[-1.0]]), torch.tensor([[False]]), torch.tensor([[True]]), 0.8, 0.5
-    )
+        tensor([[5.0]]), tensor([[0.01]]), torch.tensor([[True]]), torch.tensor([[False]]), torch.tensor([[False]]), tensor([[-1.0]]),
+        torch.tensor([[False]]), torch.tensor([[True]]),
+        torch.tensor([[False]]), 0.8, 0.5, 0.4,
+    )  # fmt: skip
     zero = torch.zeros(1, 1, dtype=torch.float64)
-    mean, variance, seen = solve_activities(data, slice(0, 1), Evidence(zero, tensor([0.01]), zero, zero[None], zero), torch.tensor([False]))
+    mean, variance, seen, _ = solve_activities(data, slice(0, 1), Evidence(zero, tensor([0.01]), zero, zero[None], zero), torch.tensor([False]))
     np.testing.assert_allclose(mean, [[-0.8]])
     np.testing.assert_allclose(variance, [[0.25]])
     assert seen.tolist() == [[False]]
+
+
+def test_a_knockout_has_the_typical_effect_whatever_its_targets_do():
+    """Its target follows it, and is an equation of the others; nothing that regulates the gene that is knocked out matters."""
+    tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
+    is_first, none = torch.tensor([[True, False]]), torch.tensor([[False, False]])
+    data = ActivityData(
+        tensor([[9.0, -0.2]]), tensor([[0.01, 0.01]]), is_first, none, none, tensor([[-1.0, 0.0]]), ~is_first, ~none, is_first, 0.8, 0.56, 0.4
+    )
+    zero = torch.zeros(1, 2, dtype=torch.float64)
+    edges = tensor([[0.0, 0.7], [0.5, 0.0]])
+    known = Evidence(edges, tensor([0.01, 0.01]), zero, torch.zeros(1, 2, 2, dtype=torch.float64), tensor([[30.0, 0.0]]))
+    mean, variance, *_ = solve_activities(data, slice(0, 1), known, torch.tensor([False]))
+    np.testing.assert_allclose(mean, [[-0.8, (-0.2 * 50 + 0.5 * -0.8 * 100) / 150]], rtol=1e-3)
+    np.testing.assert_allclose(variance, [[0.16, 1 / 150]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("edge", [0.5, 0.0])
+def test_what_moves_beside_a_quiet_target_may_follow_it(edge):
+    """The drug lists both genes, only the second moves, and what the first one regulates has moved."""
+    tensor = lambda array: torch.tensor(array, dtype=torch.float64)  # noqa: E731
+    first, second, none = torch.tensor([[True, False]]), torch.tensor([[False, True]]), torch.tensor([[False, False]])
+    data = ActivityData(
+        tensor([[0.0, -0.4]]), tensor([[0.001, 0.001]]), second, first, none, tensor([[-1.0, -1.0]]), ~none, ~none, none, 0.8, 0.5, 0.4
+    )
+    zero = torch.zeros(1, 2, dtype=torch.float64)
+    precision, moment = tensor([[[edge * 400, 0.0], [0.0, 0.0]]]), tensor([[edge * -320.0, 0.0]])
+    known = Evidence(tensor([[0.0, 0.0], [edge, 0.0]]), tensor([0.001, 0.001]), zero, precision, moment)
+    found = solve_activities(data, slice(0, 1), known, torch.tensor([True]))
+    assert found.listed_dJ.tolist() == (first if edge else second).tolist()
+    np.testing.assert_allclose(found.mean_dJ, [[-0.8, -0.4]] if edge else [[0.0, -0.4]], atol=0.02)

@@ -130,3 +130,30 @@ def test_files(fit, tmp_path):
     assert len(pd.read_parquet(tmp_path / "activities.parquet")) == len(fit.activities)
     assert list(pd.read_parquet(tmp_path / "held_out.parquet").columns) == list(fit.held_out.columns)
     assert json.loads((tmp_path / "summary.json").read_text())["num_listed_genes"] == 10
+
+
+def test_a_hub_hit_on_its_activity_alone_keeps_its_links_beside_followers_listed_by_mistake():
+    """Two drugs act on the activity of G000, whose own mRNA stays; each also lists a gene that follows it, and the next drugs hit other sources."""
+    rng = np.random.default_rng(0)
+    weight_GG = np.zeros((40, 40))
+    weight_GG[10:22, 0] = rng.choice([-1, 1], 12) * rng.uniform(0.4, 0.7, 12)
+    weight_GG[10:12, 0] = 0.6
+    for source in range(1, 7):
+        weight_GG[rng.permutation(np.arange(10, 40))[:5], source] = rng.choice([-1, 1], 5) * rng.uniform(0.4, 0.7, 5)
+    direct_DG = np.zeros((14, 40))
+    direct_DG[[0, 1], 0] = [-1.0, -1.3]
+    direct_DG[np.arange(2, 14), np.arange(12) % 6 + 1] = -rng.uniform(0.8, 1.4, 12)
+    effect_DG = direct_DG @ np.linalg.inv(np.eye(40) - weight_GG).T
+    effect_DG[:2, 0] = 0
+    links = [(0, 0, -1), (0, 10, -1), (1, 0, -1), (1, 11, -1), *((d, (d - 2) % 6 + 1, -1) for d in range(2, 14))]
+    effects = make_effects(effect_DG + rng.normal(0, 0.05, effect_DG.shape), 0.05, links)
+    target, source = (index.ravel() for index in np.indices((40, 40)))
+    names, other = effects.genes["gene"].to_numpy(), target != source
+    fit = fit_latent(effects, pd.DataFrame({"regulator": names[source[other]], "target": names[target[other]]}), LatentConfig())
+    of_hub = fit.edges[fit.edges["regulator"] == "G000"].set_index("target")
+    true = names[np.flatnonzero(weight_GG[:, 0])]
+    assert of_hub.loc[true, "probability"].median() > 0.9
+    assert (of_hub["num_perturbations"] == 2).all()
+    assert (of_hub["acts_on"] == "activity").all()
+    hits = fit.activities[fit.activities["is_listed"] & fit.activities["perturbation"].isin(["d00", "d01"])]
+    assert hits["gene"].tolist() == ["G000", "G000"]  # what follows is taken for a hit no more

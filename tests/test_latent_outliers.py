@@ -58,3 +58,21 @@ def test_without_strong_responses_there_are_no_outliers():
     penalty_GJ, share = outlier_penalty(problem, estimate(problem, SETTINGS))
     assert not penalty_GJ.any()
     assert share == pytest.approx(0.0)
+
+
+def test_what_the_error_of_a_knockouts_size_leaves_is_no_outlier():
+    """The hit was of another size than it is taken for; were that known to the full, what is left would look like outliers."""
+    problem, posterior = fitted(80)
+    response_T = np.array([0.35, 0.4, 0.45, 0.5, 0.55])
+    effect_DG = problem.effect_DG.copy()
+    effect_DG[0, 30:35] = -response_T
+    activity_DJ = posterior.activity_DJ.copy()
+    activity_DJ[0, 0] = -1.3
+    fixed_DJ = np.zeros_like(problem.fixed_DJ)
+    fixed_DJ[0, 0] = True
+    posterior = replace(posterior, activity_DJ=activity_DJ)
+    known, unsure = (
+        outlier_penalty(replace(problem, effect_DG=effect_DG, fixed_DJ=fixed_DJ, fixed_sd=sd), posterior)[0][30:35, 0] for sd in (1e-6, 0.5)
+    )
+    assert (unsure >= known).all()
+    assert (unsure - known).max() > 1

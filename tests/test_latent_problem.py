@@ -58,6 +58,10 @@ def test_unknown_signs_are_never_hidden_and_knockouts_always():
     knocked = make_latent_problem(replace(effects, table=effects.table.assign(kind="knockout")), SETTINGS)
     assert knocked.hidden_DG[:, 0].tolist() == [False, True]
     assert not knocked.seen_DJ[1, 0]
+    # the size of such a hit is not fitted; of a drug that is known to act on activity it is
+    assert knocked.fixed_DJ[:, 0].tolist() == [False, True]
+    assert knocked.fixed_sd == pytest.approx(0.5 * knocked.typical_effect)
+    assert not make_latent_problem(effects, LatentConfig(known_kinds=["drug"])).fixed_DJ.any()
 
 
 def test_links_that_do_not_move_are_dropped_for_drugs_only():
@@ -69,6 +73,26 @@ def test_links_that_do_not_move_are_dropped_for_drugs_only():
     assert make_latent_problem(effects, LatentConfig(prune_links=False)).listed_DJ[0].tolist() == [True, True, True]
     crispri = replace(effects, table=effects.table.assign(kind="crispri"))
     assert make_latent_problem(crispri, SETTINGS).listed_DJ[0].tolist() == [True, True, True]
+
+
+def test_a_gene_that_never_moves_beside_different_ones_that_do_is_a_source():
+    moves = [[0, -1, 0, 0], [0, 0, -1, 0], [0, 0, -1, 0], [0, 0, 0, -1]]
+    links = [(0, 0, -1), (0, 1, -1), (1, 0, -1), (1, 2, -1), (2, 2, -1), (3, 3, -1)]
+    problem = make_latent_problem(effects_of(moves, links), SETTINGS)
+    assert problem.source_J.tolist() == [0, 1, 2, 3]
+    assert not problem.listed_DJ[:, 0].any()
+    assert problem.quiet_DJ[:, 0].tolist() == problem.begun_DJ[:, 0].tolist() == [True, True, False, False]
+    assert problem.sign_DJ[:, 0].tolist() == [-1, -1, 0, 0]
+    assert not problem.ambiguous_D.any()
+    # one link, or always beside the same gene: no source; where the gene is hit elsewhere, the fit may take the link up
+    assert make_latent_problem(effects_of(moves, links[2:]), SETTINGS).source_J.tolist() == [1, 2, 3][1:]
+    same = make_latent_problem(effects_of(moves, [(1, 0, -1), (1, 2, -1), (2, 0, -1), (2, 2, -1)]), SETTINGS)
+    assert same.source_J.tolist() == [2]
+    assert not same.quiet_DJ.any()
+    also = make_latent_problem(effects_of([*moves, [-1, 0, 0, 0]], [*links[2:], (4, 0, -1)]), SETTINGS)
+    assert also.quiet_DJ[:, 0].tolist() == [False, True, False, False, False]
+    assert not also.begun_DJ.any()
+    assert also.ambiguous_D.tolist() == [False, True, False, False, False]
 
 
 def test_what_was_not_measured_has_no_weight():

@@ -26,7 +26,7 @@ from torch import Tensor
 from causcade.code_digest import code_digest
 from causcade.config_latent import LatentConfig
 from causcade.files import replacing
-from causcade.latent.activities import ActivityData, Evidence, first_activities, solve_activities
+from causcade.latent.activities import ActivityData, Evidence, first_activities, first_variances, solve_activities
 from causcade.latent.block import DRUGS_PER_CHUNK, SLAB_SD, BlockData, BlockSums, Prior, TargetBlock
 from causcade.latent.problem import LatentProblem
 from causcade.runtime import Progress
@@ -37,7 +37,6 @@ logger = logging.getLogger("causcade")
 
 BLOCK_GENES = 512
 DRUGS_PER_SOLUTION = 4  # perturbations whose activities are solved for at once; it does not depend on the workers, nor do results
-ACTIVITY_ERROR = 0.5  # of the activity of a gene that is no listed target, as a share of the change of its mRNA
 START_INCLUSION = 0.03
 MIN_INCLUSION, MAX_INCLUSION = 5e-4, 0.5
 MIN_SHARE, MAX_SHARE = 1e-3, 0.2  # of the mean probability of an edge over all sources
@@ -58,8 +57,8 @@ class Posterior:
     ----------
     activity_DJ, activity_variance_DJ
         Latent activities.
-    seen_DJ
-        Whether the mRNA was taken for a measurement of the activity.
+    seen_DJ, listed_DJ
+        Whether the mRNA was taken for a measurement of the activity, and which links for hits.
     edge_GJ, inclusion_GJ, log_odds_GJ, slab_mean_GJ
         Posterior mean of W, probability of an edge, its log odds (-inf where there can be none), and mean weight if there is one.
     tau2_G, loading_GF
@@ -73,6 +72,7 @@ class Posterior:
     activity_DJ: Float64
     activity_variance_DJ: Float64
     seen_DJ: npt.NDArray[np.bool_]
+    listed_DJ: npt.NDArray[np.bool_]
     edge_GJ: Float64
     inclusion_GJ: Float64
     log_odds_GJ: Float64
@@ -144,14 +144,15 @@ class _Fit:
         source_J = problem.source_J
         self.links = ActivityData(
             self._tensor(problem.effect_DG[:, source_J]),
-            self._tensor(problem.variance_DG[:, source_J] + (ACTIVITY_ERROR * problem.effect_DG[:, source_J] * ~problem.listed_DJ) ** 2),
-            self._tensor(problem.listed_DJ),
+            self._tensor(problem.variance_DG[:, source_J]),
+            self._tensor(problem.listed_DJ), self._tensor(problem.quiet_DJ), self._tensor(problem.begun_DJ),
             self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ),
-            self._tensor(np.tile(problem.is_measured_G[source_J], (len(problem.seen_DJ), 1))), problem.typical_effect, problem.direct_sd,
+            self._tensor(np.tile(problem.is_measured_G[source_J], (len(problem.seen_DJ), 1))), self._tensor(problem.fixed_DJ),
+            problem.typical_effect, problem.direct_sd, problem.fixed_sd,
         )  # fmt: skip
         self.activity_DJ = first_activities(self.links)
-        self.variance_DJ = torch.zeros_like(self.activity_DJ)
-        self.seen_DJ = self.links.seen_DJ.clone()
+        self.variance_DJ = first_variances(self.links)
+        self.seen_DJ, self.listed_DJ = self.links.seen_DJ.clone(), self.links.listed_DJ.clone()
         self.undecided_D = self._tensor(problem.undecided_D)
         self.inclusion_J = torch.full_like(self.allowed_J, START_INCLUSION)
         self.slab_Q = torch.full((len(SLAB_SD),), 1 / len(SLAB_SD), dtype=torch.float64, device=self.home)
@@ -233,7 +234,7 @@ class _Fit:
                 moment_dJ = sum((block[1][part] for block in found[1:]), found[0][1][part])
                 known = Evidence(edge_JJ, process_J, shared_DJ[some], precision_dJJ, moment_dJ)
                 solution = solve_activities(self.links, some, known, self.undecided_D[some])
-                self.activity_DJ[some], self.variance_DJ[some], self.seen_DJ[some] = solution
+                self.activity_DJ[some], self.variance_DJ[some], self.seen_DJ[some], self.listed_DJ[some] = solution
 
             self._over(solve, _parts(drugs.stop - drugs.start, DRUGS_PER_SOLUTION))
 
@@ -243,6 +244,7 @@ class _Fit:
         slab_variance = float((self.slab_Q.cpu() * torch.tensor(SLAB_SD, dtype=torch.float64) ** 2).sum())
         return Posterior(
             activity_DJ=self.activity_DJ.cpu().numpy(), activity_variance_DJ=self.variance_DJ.cpu().numpy(), seen_DJ=self.seen_DJ.cpu().numpy(),
+            listed_DJ=self.listed_DJ.cpu().numpy(),
             edge_GJ=gathered["edge_TJ"], inclusion_GJ=gathered["inclusion_TJ"], log_odds_GJ=gathered["log_odds_TJ"],
             slab_mean_GJ=gathered["slab_mean_TJ"], tau2_G=gathered["tau2_T"], loading_GF=gathered["loading_TF"],
             inclusion_J=self.inclusion_J.cpu().numpy(), slab_variance=slab_variance,
@@ -279,7 +281,7 @@ def _parts(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-_SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "seen_DJ", "inclusion_J", "slab_Q")
+_SHARED_STATE = ("fingerprint", "round", "activity_DJ", "variance_DJ", "seen_DJ", "listed_DJ", "inclusion_J", "slab_Q")
 
 
 def _fingerprint(problem: LatentProblem, settings: LatentConfig, allowed_GJ: npt.NDArray[np.bool_]) -> str:

@@ -90,7 +90,7 @@ class LatentFit:
         """Typical direct effect of links of a sign: the median of those learnt, or that of the screen with fewer than five links."""
         problem, posterior = self.parts()
         direct_DJ = posterior.activity_DJ - posterior.activity_DJ @ posterior.edge_GJ[problem.source_J].T
-        return typical_effects(direct_DJ[problem.listed_DJ], problem.sign_DJ[problem.listed_DJ], problem.typical_effect)
+        return typical_effects(direct_DJ[posterior.listed_DJ], problem.sign_DJ[posterior.listed_DJ], problem.typical_effect)
 
     def parts(self) -> tuple[LatentProblem, Posterior]:
         """Problem and posterior; an error if there are none."""
@@ -170,13 +170,13 @@ def fit_latent(
 def _edge_table(edges: pd.DataFrame, scores: EdgeScores, problem: LatentProblem, posterior: Posterior, source_C: IndexArray) -> pd.DataFrame:
     column_C = problem.column_G[source_C]
     listed_C = column_C >= 0
-    links_JD = problem.listed_DJ.T
+    links_JD = posterior.listed_DJ.T
     # An unlisted gene is moved by the perturbations of the listed genes that regulate it.
     bears_GD = (posterior.inclusion_GJ > MOVED) @ links_JD
     bears_GD[problem.source_J] = links_JD
-    alone_D = problem.listed_DJ.sum(axis=1) == 1
+    alone_D = posterior.listed_DJ.sum(axis=1) == 1
     num_G, alone_G = bears_GD.sum(axis=1), (bears_GD & alone_D).sum(axis=1)
-    by_mrna_J = np.asarray((problem.listed_DJ & posterior.seen_DJ).any(axis=0))
+    by_mrna_J = np.asarray((posterior.listed_DJ & posterior.seen_DJ).any(axis=0))
     acts_on_C = np.full(len(edges), "", dtype=object)
     acts_on_C[listed_C] = np.where(by_mrna_J[column_C[listed_C]], "mrna", "activity")
     return pd.DataFrame(
@@ -197,7 +197,7 @@ def _activity_table(problem: LatentProblem, posterior: Posterior, genes: npt.NDA
         {
             "perturbation": np.repeat(np.array(problem.perturbations, dtype=object), num_listed), "gene": np.tile(genes[problem.source_J], num_drugs),
             "activity": posterior.activity_DJ.ravel(), "error": np.sqrt(posterior.activity_variance_DJ).ravel(),
-            "is_listed": problem.listed_DJ.ravel(), "is_seen": posterior.seen_DJ.ravel(),
+            "is_listed": posterior.listed_DJ.ravel(), "is_seen": posterior.seen_DJ.ravel(),
         }
     )  # fmt: skip
 
@@ -221,8 +221,8 @@ def _summary(problem: LatentProblem, posterior: Posterior, scores: EdgeScores) -
     known_C = np.isfinite(scores.probability_C)
     return {
         "num_perturbations": len(problem.perturbations),
-        "num_links": int(problem.listed_DJ.sum()),
-        "num_hidden_links": int((problem.listed_DJ & ~posterior.seen_DJ).sum()),
+        "num_links": int(posterior.listed_DJ.sum()),
+        "num_hidden_links": int((posterior.listed_DJ & ~posterior.seen_DJ).sum()),
         "num_listed_genes": len(problem.source_J),
         "num_candidates": len(known_C),
         "num_with_probability": int(known_C.sum()),

@@ -25,12 +25,14 @@ logger = logging.getLogger("causcade")
 SEEN_Z = 3.0  # a listed target this many standard errors off in the listed direction: the perturbation acts on mRNA
 HIDDEN_Z = 2.5  # below it, in a perturbation without such a target, the target is taken to act through its activity only
 PRUNE_Z = 1.0  # below it, beside a target that is seen, a link is dropped if links are pruned
+MIN_QUIET = 2  # quiet links of a gene that nothing else hits, from which it is a source at all
 MIN_LINKS = 5  # links from which a typical effect is estimated
 DEFAULT_EFFECT = 1.0
 ONE_TARGET = 0.5  # share of the variance of a shared factor between perturbations, from which it is the effect of one target
 MIN_HITS = 2  # perturbations of such a target
 UNMEASURED = 1e3  # error of what was not measured, relative to the largest
 DIRECT_SPREAD = 0.7  # standard deviation of a direct effect, as a share of the typical one
+KNOCKOUT_SPREAD = 0.5  # that of a knockout, which leaves nothing of the gene
 MIN_TAU_SHARE = 0.3  # the least unexplained standard deviation, as a share of the median standard error
 
 Float64 = npt.NDArray[np.float64]
@@ -56,17 +58,22 @@ class LatentProblem:
     source_J
         Places of the listed genes.
     listed_DJ, sign_DJ
-        Links that are used, and their signs (0 where unknown).
+        Links that are used; signs of these and of the quiet ones (0 where unknown).
+    quiet_DJ, begun_DJ
+        Links of drugs to targets that do not move beside one that does: the drug may act on their activity, and what moves may follow them. Those of
+        them that the fit begins with, since nothing else hits the gene.
     seen_DJ
         Whether the mRNA of the gene is an observation of its activity.
     hidden_DG
         Listed targets whose mRNA is not looked at, by their own response.
     undecided_D
         Whether how a perturbation acts is left to the fit: on the mRNA of its targets, or on their activity.
+    fixed_DJ
+        Links of knockouts whose mRNA is not looked at: their activity is the typical effect with its spread, and is not fitted.
     ambiguous_D
         Whether some of its targets move and others do not; such a perturbation takes no part until the others have told what its targets do.
-    typical_effect, direct_sd
-        Size of a typical direct effect, in x, and its spread between links.
+    typical_effect, direct_sd, fixed_sd
+        Size of a typical direct effect, in x, its spread between links, and that between links of knockouts.
     min_tau
         Least standard deviation of what the model leaves unexplained.
     perturbations
@@ -83,13 +90,17 @@ class LatentProblem:
     strength_DF: Float64
     source_J: IndexArray
     listed_DJ: BoolArray
+    quiet_DJ: BoolArray
+    begun_DJ: BoolArray
     sign_DJ: Float64
     seen_DJ: BoolArray
     hidden_DG: BoolArray
     undecided_D: BoolArray
+    fixed_DJ: BoolArray
     ambiguous_D: BoolArray
     typical_effect: float
     direct_sd: float
+    fixed_sd: float
     min_tau: float
     perturbations: list[str]
     is_measured_G: BoolArray
@@ -119,21 +130,26 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     effect_DG = np.where(measured_DG, effects.effect_DG, 0.0).astype(np.float64)
     variance_DG = np.where(measured_DG, error_DG, 1.0) ** 2
     sign_DG, z_DG = effects.sign_DG.astype(np.float64), np.where(measured_DG, effect_DG, 0.0) / np.sqrt(variance_DG)
-    used_DG = effects.is_target_DG
+    used_DG, is_drug_D = effects.is_target_DG, effects.table["kind"].eq("drug").to_numpy(bool)
+    quiet_DG, begun_DG = np.zeros_like(used_DG), np.zeros_like(used_DG)
     if settings.prune_links:
-        used_DG = _pruned(used_DG, measured_DG, sign_DG, z_DG, effects.table["kind"].eq("drug").to_numpy(bool))
+        used_DG = _pruned(used_DG, measured_DG, sign_DG, z_DG, is_drug_D)
+        if settings.activity == "auto":
+            quiet_DG, begun_DG = _quiet(effects.is_target_DG, used_DG, measured_DG, sign_DG, z_DG, is_drug_D)
     if not used_DG.any():
         return None
-    sign_DG = np.where(used_DG, sign_DG, 0.0)
+    sign_DG = np.where(used_DG | quiet_DG, sign_DG, 0.0)
     signed_DG = used_DG & (sign_DG != 0)
     weight_D = effects.table["weight"].to_numpy(np.float64)
     typical = _typical_effect(sign_DG * effect_DG, signed_DG & (sign_DG * z_DG > SEEN_Z), weight_D)
     known_D = effects.table["kind"].isin(settings.known_kinds).to_numpy(bool)
     hidden_DG = _hidden(sign_DG * z_DG, signed_DG, used_DG, known_D, settings.activity)
     undecided_D = (signed_DG & measured_DG).any(axis=1) & ~known_D & (settings.activity == "auto")
+    # Nothing but what it does would tell the size of such a hit, and only times the weights: a fit of both drifts.
+    fixed_DG = hidden_DG & (known_D & effects.table["kind"].eq("knockout").to_numpy(bool))[:, None]
     clear_D = (signed_DG & (sign_DG * z_DG > SEEN_Z)).any(axis=1)
     still_D = ((effects.sign_DG * z_DG < HIDDEN_Z) & effects.is_target_DG & (effects.sign_DG != 0) & measured_DG).any(axis=1)
-    source_J = np.flatnonzero(used_DG.any(axis=0))
+    source_J = np.flatnonzero((used_DG | quiet_DG).any(axis=0))
     logger.info(
         "%d perturbations, %d listed targets of %d genes (%d act on activity only), typical effect %.2f",
         len(effects.table), used_DG.sum(), len(source_J), hidden_DG.sum(), typical,
@@ -143,9 +159,11 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     return LatentProblem(
         effect_DG=effect_DG, variance_DG=variance_DG, composition_D=composition_D, profile_G=profile_G, weight_DG=weight_DG,
         strength_DF=_shared_strengths(effects, measured_DG),
-        source_J=source_J, listed_DJ=used_DG[:, source_J], sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
-        hidden_DG=hidden_DG, undecided_D=undecided_D, ambiguous_D=undecided_D & clear_D & still_D, typical_effect=typical,
-        direct_sd=DIRECT_SPREAD * typical,
+        source_J=source_J, listed_DJ=used_DG[:, source_J], quiet_DJ=quiet_DG[:, source_J], begun_DJ=begun_DG[:, source_J],
+        sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
+        hidden_DG=hidden_DG, undecided_D=undecided_D, fixed_DJ=fixed_DG[:, source_J],
+        ambiguous_D=undecided_D & clear_D & still_D & ~begun_DG.any(axis=1),
+        typical_effect=typical, direct_sd=DIRECT_SPREAD * typical, fixed_sd=KNOCKOUT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
         is_measured_G=effects.is_measured_G,
     )  # fmt: skip
@@ -186,6 +204,23 @@ def _pruned(is_target_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z
     moved_DG = sign_DG * z_DG
     has_seen_D1 = (is_target_DG & (moved_DG > SEEN_Z)).any(axis=1, keepdims=True) & is_drug_D[:, None]
     return np.asarray(is_target_DG & ~((sign_DG != 0) & measured_DG & (moved_DG < PRUNE_Z) & has_seen_D1), dtype=bool)
+
+
+def _quiet(
+    is_target_DG: BoolArray, used_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray
+) -> tuple[BoolArray, BoolArray]:
+    """Links of drugs to targets that do not move beside one that does, and those of them that are hits at first.
+
+    Where several drugs list a gene that never moves, each beside another one that does, the simpler story is that all act on its activity, and what
+    moves follows it. Where one and the same gene moves beside it, that gene is hit. A gene with one such link and no other is no source.
+    """
+    moved_DG = is_target_DG & (sign_DG * z_DG > SEEN_Z)
+    beside_D1 = moved_DG.any(axis=1, keepdims=True) & is_drug_D[:, None]
+    quiet_DG = is_target_DG & measured_DG & (sign_DG != 0) & (sign_DG * z_DG < HIDDEN_Z) & beside_D1
+    begun_DG = np.zeros_like(quiet_DG)
+    for gene in np.flatnonzero((quiet_DG.sum(axis=0) >= MIN_QUIET) & ~(is_target_DG & ~quiet_DG).any(axis=0)):
+        begun_DG[:, gene] = quiet_DG[:, gene] & ~moved_DG[quiet_DG[:, gene]].all(axis=0).any()
+    return quiet_DG & (used_DG | begun_DG).any(axis=0), begun_DG
 
 
 def _typical_effect(signed_DG: Float64, clear_DG: BoolArray, weight_D: Float64) -> float:
