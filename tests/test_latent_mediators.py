@@ -8,7 +8,7 @@ from screens import make_edges
 from causcade.config_latent import LatentConfig
 from causcade.latent import make_latent_problem
 from causcade.latent.estimate import estimate
-from causcade.latent.mediators import _Regression, find_alternatives, weigh_alternatives
+from causcade.latent.mediators import _Regression, bent, find_alternatives, weigh_alternatives
 
 SETTINGS = LatentConfig(num_rounds=3)
 
@@ -106,3 +106,19 @@ def test_nothing_to_compare():
     assert len(found.edge_O) == 0
     assert (mediation.direct_GJ == 1).all()
     assert (mediation.mediator_C == 0).all()
+
+
+def test_evidence_that_is_doubted_is_bent_beyond_four():
+    np.testing.assert_allclose(bent(np.array([-100.0, -4.0, -1.0, 0.0, 3.0, 4.0, 9.0])), [-20, -4, -1, 0, 3, 4, 6])
+
+
+def test_doubted_evidence_leaves_both_explanations_nearer_to_even(fitted):
+    case, problem, posterior = fitted
+    target_C, source_C = case.places
+    found = find_alternatives(problem, posterior, target_C, source_C)
+    plain, doubted = (weigh_alternatives(found, source_C, posterior.edge_GJ.shape, doubted=way) for way in (False, True))
+    compared = (plain.direct_GJ < 0.999) & (plain.direct_GJ > 1e-12)
+    assert compared.sum() > 5
+    low = compared & (plain.direct_GJ < 0.05)
+    assert (doubted.direct_GJ[low] > plain.direct_GJ[low]).all()
+    assert np.median(doubted.direct_GJ[low]) < 0.3

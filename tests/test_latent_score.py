@@ -59,13 +59,25 @@ def test_partial_correlations_that_tell_the_edges_help(fitted):
     partial_C = 0.1 * np.sign(case.weight_GG[target_C, source_C]) + rng.normal(0, 0.05, len(target_C))
     plain, helped = (score_edges(problem, posterior, target_C, source_C, partial_C=given) for given in (None, partial_C))
     assert average_precision(helped.score_C, case.is_true_C) > average_precision(plain.score_C, case.is_true_C)
-    unlisted = ~np.isfinite(plain.probability_C)
-    # Of sources that nothing hits they do not help on this screen (0.944 with them, 0.955 without), and may cost little.
-    without = average_precision(plain.score_C[unlisted], case.is_true_C[unlisted])
-    assert average_precision(helped.score_C[unlisted], case.is_true_C[unlisted]) > max(0.9, without - 0.02)
     noise = score_edges(problem, posterior, target_C, source_C, partial_C=rng.normal(0, 0.05, len(target_C)))
     known = np.isfinite(plain.probability_C)
     assert np.abs(noise.probability_C - plain.probability_C)[known].mean() < 0.05
+
+
+def test_partial_correlations_help_sources_that_nothing_hits():
+    """Over screens: on a single one, where the perturbations tell nearly all (0.955 on the first), they may cost a little (0.944)."""
+    gains = []
+    for seed in range(3):
+        case = make_case(seed=seed, num_unlisted=3)
+        problem = make_latent_problem(case.effects, LatentConfig())
+        posterior, (target_C, source_C) = estimate(problem, LatentConfig()), case.places
+        noise_C = np.random.default_rng(seed).normal(0, 0.05, len(target_C))
+        partial_C = 0.1 * np.sign(case.weight_GG[target_C, source_C]) + noise_C
+        unlisted_C = problem.column_G[source_C] < 0
+        without, helped = (score_edges(problem, posterior, target_C, source_C, partial_C=given).score_C[unlisted_C] for given in (None, partial_C))
+        gains.append(average_precision(helped, case.is_true_C[unlisted_C]) - average_precision(without, case.is_true_C[unlisted_C]))
+    assert np.mean(gains) > 0.05
+    assert min(gains) > -0.05
 
 
 def test_the_order_of_candidates_changes_nothing(fitted):

@@ -21,13 +21,14 @@ import numpy.typing as npt
 from causcade.latent.estimate import Posterior
 from causcade.latent.problem import LatentProblem
 
-__all__ = ["Alternatives", "Mediation", "find_alternatives", "weigh_alternatives"]
+__all__ = ["Alternatives", "Mediation", "bent", "find_alternatives", "weigh_alternatives"]
 
 CALLED = 0.3  # probability from which a source takes part in the comparison
 NUM_ROUNDS = 15
 START_SHARE = 0.002  # of the candidate targets of an unlisted gene that it regulates
 HIERARCHY_EDGES = 20.0
 MIN_SHARE, MAX_SHARE, MOST_OF_ONE = 1e-4, 0.05, 0.3
+LINEAR_UP_TO = 4.0
 
 Float64 = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.int64]
@@ -180,9 +181,16 @@ def _table(rows: list[tuple[IndexArray, int, Float64, IndexArray]], source_C: In
     )  # fmt: skip
 
 
+def bent(odds: Float64) -> Float64:
+    """Logarithms of odds, of which twice the square root counts beyond 4: doubts about the model do not shrink with more data."""
+    size = np.abs(odds)
+    return np.asarray(np.where(size > LINEAR_UP_TO, 2 * np.sign(odds) * np.sqrt(size), odds))
+
+
 def weigh_alternatives(
-    found: Alternatives, source_C: IndexArray, shape_GJ: tuple[int, int], bonus_C: Float64 | None = None, bonus_GJ: Float64 | None = None
-) -> Mediation:
+    found: Alternatives, source_C: IndexArray, shape_GJ: tuple[int, int], bonus_C: Float64 | None = None, bonus_GJ: Float64 | None = None,
+    *, doubted: bool = False,
+) -> Mediation:  # fmt: skip
     """Posterior probabilities of all explanations, and the shares of the mediators, in turn.
 
     Parameters
@@ -196,6 +204,9 @@ def weigh_alternatives(
     bonus_C, bonus_GJ
         Further evidence for a candidate edge from an unlisted gene, and for an edge from a listed one, as logarithms of likelihood ratios; 0 by
         default.
+    doubted
+        Whether the evidence of a mediator counts as :func:`bent`. A gene that only shares its regulators with the target shares what the model gets
+        wrong of them too, and explains the target better than they do.
     """
     num_genes = shape_GJ[0]
     gain_O = found.gain_O.copy()
@@ -203,6 +214,7 @@ def weigh_alternatives(
         gain_O += bonus_C[found.edge_O]
     if bonus_GJ is not None:
         np.subtract.at(gain_O, found.row_R, bonus_GJ[found.target_O[found.row_R], found.column_R])
+    gain_O = bent(gain_O) if doubted else gain_O
     candidates_G = np.bincount(source_C, minlength=num_genes)
     takes_part = np.unique(found.mediator_O)
     share_G, weight_O = np.full(num_genes, START_SHARE), np.zeros(len(gain_O))

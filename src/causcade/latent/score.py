@@ -2,8 +2,9 @@
 
 Probability. The odds of the joint model are multiplied with the likelihood ratio of the partial correlation in cells, whose two densities are learnt
 from the screen itself (an edge counts as one by its posterior probability), and with what outliers take from an edge that one response carries
-(:mod:`causcade.latent.outliers`); the probability is that of these odds times the probability that the edge is no path through an unlisted gene. Only
-sources that a perturbation is listed to hit have a probability. Ranks ignore outliers: a single response is still the best there is for its edge.
+(:mod:`causcade.latent.outliers`); the probability is that of these odds times the probability that the edge is no path through an unlisted gene,
+whose evidence is doubted (:func:`causcade.latent.mediators.bent`). Only sources that a perturbation is listed to hit have a probability. Ranks ignore
+outliers: a single response is still the best there is for its edge.
 
 Score. A ranking of all candidates: l + 2 (rank of the partial correlation - 1) + (rank of the ridge coefficient - 1), with ranks in (0, 1]. For a
 listed source, l = log(e^o + e^-6), o the log odds of the joint model, of which twice the square root counts beyond 4 (doubts about the model do not
@@ -21,14 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from causcade.latent.estimate import Posterior
-from causcade.latent.mediators import Alternatives, find_alternatives, weigh_alternatives
+from causcade.latent.mediators import Alternatives, bent, find_alternatives, weigh_alternatives
 from causcade.latent.outliers import outlier_penalty
 from causcade.latent.problem import LatentProblem
 
 __all__ = ["EdgeScores", "likelihood_ratio", "ridge_between_responses", "score_edges"]
 
 FLOOR, CEILING = -6.0, 6.0
-LINEAR_UP_TO = 4.0
 WEIGHT_PARTIAL, WEIGHT_RIDGE = 2.0, 1.0
 LOWEST = 2 * FLOOR - WEIGHT_PARTIAL - WEIGHT_RIDGE
 MAX_RATIO = 3.0  # of the logarithm of a likelihood ratio
@@ -53,7 +53,7 @@ class EdgeScores:
     probability_C, inclusion_C, effect_C
         Probability of the edge, that of the joint model alone, and posterior mean of W; NaN where no perturbation is listed to hit the source.
     direct_C
-        Probability that the edge is no path through an unlisted gene; NaN as above.
+        Probability that the edge is no path through an unlisted gene, as it enters the probability; NaN as above.
     mediator_C
         Weight of the edge as a step of such paths; 0 for listed sources.
     outlier_share
@@ -109,13 +109,14 @@ def score_edges(
     ratio_GJ = np.zeros(posterior.edge_GJ.shape)
     ratio_GJ[place] = ratio_C[listed_C]
     found = find_alternatives(problem, posterior, target_C, source_C) if mediators else _none()
-    mediation = weigh_alternatives(found, source_C, posterior.edge_GJ.shape, ratio_C, ratio_GJ)
-    direct_C = _spread(listed_C, mediation.direct_GJ[place])
+    # Ranks take the evidence of mediators as it is; a probability is none before it is doubted.
+    ranked, doubted = (weigh_alternatives(found, source_C, posterior.edge_GJ.shape, ratio_C, ratio_GJ, doubted=way) for way in (False, True))
+    direct_C = _spread(listed_C, doubted.direct_GJ[place])
     penalty_GJ, outlier_share = outlier_penalty(problem, posterior)
     with np.errstate(over="ignore"):
         probability_C = direct_C / (1 + np.exp(-(odds_C + ratio_C + _spread(listed_C, penalty_GJ[place]))))
-    level_C = _floored(np.minimum(_logit(mediation.mediator_C), CEILING))
-    level_C[listed_C] = _level(odds_C[listed_C], direct_C[listed_C])
+    level_C = _floored(np.minimum(_logit(ranked.mediator_C), CEILING))
+    level_C[listed_C] = _level(odds_C[listed_C], ranked.direct_GJ[place])
     score_C = level_C + WEIGHT_RIDGE * (_rank(np.abs(ridge_C)) - 1) - LOWEST
     if partial_C is not None:
         rank_C = np.full(len(signed_C), 0.5)
@@ -123,7 +124,7 @@ def score_edges(
         score_C += WEIGHT_PARTIAL * (rank_C - 1)
     return EdgeScores(
         score_C=score_C, sign_C=sign_C, probability_C=probability_C, inclusion_C=inclusion_C, effect_C=_spread(listed_C, posterior.edge_GJ[place]),
-        direct_C=direct_C, mediator_C=mediation.mediator_C, outlier_share=outlier_share,
+        direct_C=direct_C, mediator_C=ranked.mediator_C, outlier_share=outlier_share,
     )  # fmt: skip
 
 
@@ -145,8 +146,7 @@ def _floored(odds_C: Float64) -> Float64:
 
 def _level(odds_C: Float64, direct_C: Float64) -> Float64:
     floored_C = _floored(odds_C)
-    bent_C = np.where(floored_C > LINEAR_UP_TO, 2 * np.sqrt(np.maximum(floored_C, LINEAR_UP_TO)), floored_C)
-    return np.asarray(bent_C + np.log(np.maximum(direct_C, np.exp(FLOOR))))
+    return np.asarray(bent(np.maximum(floored_C, 0)) + np.minimum(floored_C, 0) + np.log(np.maximum(direct_C, np.exp(FLOOR))))
 
 
 def _logit(share_C: Float64) -> Float64:
