@@ -31,7 +31,7 @@ HELD = 1e-3  # error with which the activity of a knockout is held in the soluti
 class ActivityData(NamedTuple):
     """Data of the listed genes, float64, all [D, J] but the last three.
 
-    effect, variance: of their mRNA; listed, quiet: links; begun: quiet links that are hits at first; sign: of all these; seen: whether the mRNA is a
+    effect, variance: of their mRNA; listed, quiet: links, the quiet ones hits at first; sign: of all these; seen: whether the mRNA is a
     measurement of the activity; measured: whether there is a number of the mRNA at all; fixed: whether the activity is the typical effect;
     typical_effect, direct_sd, fixed_sd: mean size and spread of a direct effect, and the spread where it is fixed.
     """
@@ -40,7 +40,6 @@ class ActivityData(NamedTuple):
     variance_DJ: Tensor
     listed_DJ: Tensor
     quiet_DJ: Tensor
-    begun_DJ: Tensor
     sign_DJ: Tensor
     seen_DJ: Tensor
     measured_DJ: Tensor
@@ -56,8 +55,8 @@ def first_activities(data: ActivityData) -> Tensor:
     A gene that only follows must not start with an activity: all that follows the same regulator would look like its targets, and a listed gene that
     a hub regulates would take the edges of the hub. What is not hit gets its activity in the next round, from the regulators found.
     """
-    start_DJ = torch.where(data.seen_DJ & ~data.begun_DJ, data.effect_DJ, data.sign_DJ * data.typical_effect)
-    return torch.where(data.listed_DJ | data.begun_DJ, start_DJ, torch.zeros_like(start_DJ))
+    start_DJ = torch.where(data.seen_DJ & ~data.quiet_DJ, data.effect_DJ, data.sign_DJ * data.typical_effect)
+    return torch.where(data.listed_DJ | data.quiet_DJ, start_DJ, torch.zeros_like(start_DJ))
 
 
 def first_variances(data: ActivityData) -> Tensor:
@@ -117,6 +116,8 @@ def solve_activities(data: ActivityData, drugs: slice, known: Evidence, undecide
     if bool(link_dJ.any()):
         ways.append(_Way(listed_dJ, seen_dJ & ~link_dJ, link_dJ))
     if bool(quiet_dJ.any()):
+        has_quiet_d1 = quiet_dJ.any(dim=1, keepdim=True)
+        ways.append(_Way(listed_dJ | quiet_dJ, seen_dJ & ~link_dJ & ~quiet_dJ, (link_dJ | quiet_dJ) & has_quiet_d1))
         ways.append(_Way((listed_dJ & ~link_dJ) | quiet_dJ, (seen_dJ | link_dJ) & ~quiet_dJ, quiet_dJ))
     best, best_d = _solve(data, drugs, known, ways[0])
     for way in ways[1:]:

@@ -145,8 +145,8 @@ class _Fit:
         self.links = ActivityData(
             self._tensor(problem.effect_DG[:, source_J]),
             self._tensor(problem.variance_DG[:, source_J]),
-            self._tensor(problem.listed_DJ), self._tensor(problem.quiet_DJ), self._tensor(problem.begun_DJ),
-            self._tensor(problem.sign_DJ), self._tensor(problem.seen_DJ),
+            self._tensor(problem.listed_DJ), self._tensor(problem.quiet_DJ), self._tensor(problem.sign_DJ),
+            self._tensor(problem.seen_DJ),
             self._tensor(np.tile(problem.is_measured_G[source_J], (len(problem.seen_DJ), 1))), self._tensor(problem.fixed_DJ),
             problem.typical_effect, problem.direct_sd, problem.fixed_sd,
         )  # fmt: skip

@@ -25,7 +25,7 @@ logger = logging.getLogger("causcade")
 SEEN_Z = 3.0  # a listed target this many standard errors off in the listed direction: the perturbation acts on mRNA
 HIDDEN_Z = 2.5  # below it, in a perturbation without such a target, the target is taken to act through its activity only
 PRUNE_Z = 1.0  # below it, beside a target that is seen, a link is dropped if links are pruned
-MIN_QUIET = 2  # quiet links of a gene that nothing else hits, from which it is a source at all
+MIN_QUIET = 2  # quiet links of a gene from which it is a source
 MIN_LINKS = 5  # links from which a typical effect is estimated
 DEFAULT_EFFECT = 1.0
 ONE_TARGET = 0.5  # share of the variance of a shared factor between perturbations, from which it is the effect of one target
@@ -59,9 +59,9 @@ class LatentProblem:
         Places of the listed genes.
     listed_DJ, sign_DJ
         Links that are used; signs of these and of the quiet ones (0 where unknown).
-    quiet_DJ, begun_DJ
-        Links of drugs to targets that do not move beside one that does: the drug may act on their activity, and what moves may follow them. Those of
-        them that the fit begins with, since nothing else hits the gene.
+    quiet_DJ
+        Links of drugs to targets that never move, each beside another one that does: the drug may act on their activity, and what moves may follow
+        them. The fit begins with them.
     seen_DJ
         Whether the mRNA of the gene is an observation of its activity.
     hidden_DG
@@ -91,7 +91,6 @@ class LatentProblem:
     source_J: IndexArray
     listed_DJ: BoolArray
     quiet_DJ: BoolArray
-    begun_DJ: BoolArray
     sign_DJ: Float64
     seen_DJ: BoolArray
     hidden_DG: BoolArray
@@ -131,11 +130,11 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     variance_DG = np.where(measured_DG, error_DG, 1.0) ** 2
     sign_DG, z_DG = effects.sign_DG.astype(np.float64), np.where(measured_DG, effect_DG, 0.0) / np.sqrt(variance_DG)
     used_DG, is_drug_D = effects.is_target_DG, effects.table["kind"].eq("drug").to_numpy(bool)
-    quiet_DG, begun_DG = np.zeros_like(used_DG), np.zeros_like(used_DG)
+    quiet_DG = np.zeros_like(used_DG)
     if settings.prune_links:
         used_DG = _pruned(used_DG, measured_DG, sign_DG, z_DG, is_drug_D)
         if settings.activity == "auto":
-            quiet_DG, begun_DG = _quiet(effects.is_target_DG, used_DG, measured_DG, sign_DG, z_DG, is_drug_D)
+            quiet_DG = _quiet(effects.is_target_DG, measured_DG, sign_DG, z_DG, is_drug_D)
     if not used_DG.any():
         return None
     sign_DG = np.where(used_DG | quiet_DG, sign_DG, 0.0)
@@ -159,10 +158,10 @@ def make_latent_problem(effects: DrugEffects, settings: LatentConfig) -> LatentP
     return LatentProblem(
         effect_DG=effect_DG, variance_DG=variance_DG, composition_D=composition_D, profile_G=profile_G, weight_DG=weight_DG,
         strength_DF=_shared_strengths(effects, measured_DG),
-        source_J=source_J, listed_DJ=used_DG[:, source_J], quiet_DJ=quiet_DG[:, source_J], begun_DJ=begun_DG[:, source_J],
+        source_J=source_J, listed_DJ=used_DG[:, source_J], quiet_DJ=quiet_DG[:, source_J],
         sign_DJ=sign_DG[:, source_J], seen_DJ=(measured_DG & ~hidden_DG)[:, source_J],
         hidden_DG=hidden_DG, undecided_D=undecided_D, fixed_DJ=fixed_DG[:, source_J],
-        ambiguous_D=undecided_D & clear_D & still_D & ~begun_DG.any(axis=1),
+        ambiguous_D=undecided_D & clear_D & still_D & ~quiet_DG.any(axis=1),
         typical_effect=typical, direct_sd=DIRECT_SPREAD * typical, fixed_sd=KNOCKOUT_SPREAD * typical,
         min_tau=MIN_TAU_SHARE * float(np.median(np.sqrt(variance_DG[measured_DG]))), perturbations=effects.table["perturbation"].tolist(),
         is_measured_G=effects.is_measured_G,
@@ -206,21 +205,19 @@ def _pruned(is_target_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z
     return np.asarray(is_target_DG & ~((sign_DG != 0) & measured_DG & (moved_DG < PRUNE_Z) & has_seen_D1), dtype=bool)
 
 
-def _quiet(
-    is_target_DG: BoolArray, used_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray
-) -> tuple[BoolArray, BoolArray]:
-    """Links of drugs to targets that do not move beside one that does, and those of them that are hits at first.
+def _quiet(is_target_DG: BoolArray, measured_DG: BoolArray, sign_DG: Float64, z_DG: Float64, is_drug_D: BoolArray) -> BoolArray:
+    """Links of drugs to genes that never move, each beside a gene that does.
 
-    Where several drugs list a gene that never moves, each beside another one that does, the simpler story is that all act on its activity, and what
-    moves follows it. Where one and the same gene moves beside it, that gene is hit. A gene with one such link and no other is no source.
+    Where several drugs list such a gene, each beside another one that moves, the simpler story is that all act on its activity, and that what moves
+    follows it. Where one and the same gene moves beside it, that gene is hit. A single link does not tell.
     """
     moved_DG = is_target_DG & (sign_DG * z_DG > SEEN_Z)
     beside_D1 = moved_DG.any(axis=1, keepdims=True) & is_drug_D[:, None]
-    quiet_DG = is_target_DG & measured_DG & (sign_DG != 0) & (sign_DG * z_DG < HIDDEN_Z) & beside_D1
-    begun_DG = np.zeros_like(quiet_DG)
-    for gene in np.flatnonzero((quiet_DG.sum(axis=0) >= MIN_QUIET) & ~(is_target_DG & ~quiet_DG).any(axis=0)):
-        begun_DG[:, gene] = quiet_DG[:, gene] & ~moved_DG[quiet_DG[:, gene]].all(axis=0).any()
-    return quiet_DG & (used_DG | begun_DG).any(axis=0), begun_DG
+    still_DG = is_target_DG & measured_DG & (sign_DG != 0) & (sign_DG * z_DG < HIDDEN_Z) & beside_D1
+    quiet_DG: BoolArray = np.zeros(still_DG.shape, bool)
+    for gene in np.flatnonzero((still_DG.sum(axis=0) >= MIN_QUIET) & ~(is_target_DG & ~still_DG).any(axis=0)):
+        quiet_DG[:, gene] = still_DG[:, gene] & ~moved_DG[still_DG[:, gene]].all(axis=0).any()
+    return quiet_DG
 
 
 def _typical_effect(signed_DG: Float64, clear_DG: BoolArray, weight_D: Float64) -> float:
