@@ -30,6 +30,7 @@ class LatentConfig(Section):
     )
     prune_links: bool = Field(
         default=True,
-        description="Drop a listed target of a drug that does not move while another one of that drug does: many drug tables list more than is hit.",
+        description="Drop a listed target of a drug that does not move while another one of that drug does: many drug tables list more than is hit. "
+        "A gene that several drugs list, each beside another one that moves, and that never moves itself, stays: they may act on its activity.",
     )
     mediators: bool = Field(default=True, description="Weigh each edge against a path through a gene that no perturbation is listed to hit.")
