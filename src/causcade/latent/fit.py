@@ -47,7 +47,7 @@ class LatentFit:
         with no other listed target. acts_on: `mrna`, or `activity` where the regulator's mRNA was not looked at in any of them, else "".
         source_measured: whether the regulator is a gene of the panel.
     activities
-        perturbation, gene, activity, error, is_listed, is_seen; of listed genes.
+        perturbation, gene, activity, error, is_listed (the link was taken for a hit), is_seen (the mRNA for a measurement); of listed genes.
     off_targets
         perturbation, gene, effect, error, z: responses that neither the list of targets nor the network explains, strongest first.
     held_out
