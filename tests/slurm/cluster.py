@@ -261,7 +261,11 @@ def start_accounting() -> None:
 
 
 def down() -> None:
-    """End the daemons that this file started, and the jobs with them; MariaDB and munge stay."""
+    """End the daemons that this file started, and the jobs with them; MariaDB and munge stay.
+
+    The configuration goes too: where one is left, every command of Slurm asks for a controller that is gone, and waits nine seconds for an answer,
+    Snakemake's at each start among them.
+    """
     if is_up():
         subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
     for path in sorted((BASE / "run").glob("*.pid")):
@@ -271,6 +275,9 @@ def down() -> None:
                 os.kill(number, signal.SIGTERM)
                 waited_for(lambda number=number: not is_running(number))
         path.unlink(missing_ok=True)
+    if is_ours():
+        for name in ("gres.conf", "cgroup.conf", "slurmdbd.conf", "slurm.conf"):
+            CONFIGURATION.with_name(name).unlink(missing_ok=True)
 
 
 def is_running(number: int) -> bool:
