@@ -42,8 +42,8 @@ def draw_problem(num_genes: int, num_drugs: int, num_sources: int) -> LatentProb
         effect_DG=effect_DG, variance_DG=np.full(effect_DG.shape, 0.01), composition_D=np.zeros(num_drugs), profile_G=np.zeros(num_genes),
         weight_DG=weight_DG, strength_DF=rng.normal(0, 1, (num_drugs, 2)),
         source_J=np.arange(num_sources), listed_DJ=listed_DJ, sign_DJ=-listed_DJ.astype(np.float64), seen_DJ=np.ones_like(listed_DJ),
-        hidden_DG=np.zeros(effect_DG.shape, bool), undecided_D=np.ones(num_drugs, bool), fixed_DJ=np.zeros_like(listed_DJ), quiet_DJ=np.zeros_like(listed_DJ),
-        ambiguous_D=np.zeros(num_drugs, bool), typical_effect=1.0, direct_sd=0.7, fixed_sd=0.5, min_tau=0.03,
+        hidden_DG=np.zeros(effect_DG.shape, bool), undecided_D=np.ones(num_drugs, bool), fixed_DJ=np.zeros_like(listed_DJ),
+        quiet_DJ=np.zeros_like(listed_DJ), ambiguous_D=np.zeros(num_drugs, bool), typical_effect=1.0, direct_sd=0.7, fixed_sd=0.5, min_tau=0.03,
         perturbations=[f"d{drug}" for drug in range(num_drugs)],
         is_measured_G=np.ones(num_genes, bool),
     )  # fmt: skip
