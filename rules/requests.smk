@@ -53,7 +53,9 @@ def large(wildcards, attempt):
 
 def conditions_in_memory(wildcards, attempt):
     """Memory in MB of a job that holds a table of conditions: some copies of it in float64, of which a compressed table gives few bytes."""
-    return (4000 + 10 * os.path.getsize(CONFIG.condition_table.path) // 1_000_000) * attempt
+    return (
+        4000 + 10 * os.path.getsize(CONFIG.condition_table.path) // 1_000_000
+    ) * attempt
 
 
 def tables(wildcards, attempt):
