@@ -85,7 +85,7 @@ def test_two_kinds_combinations_and_targets_that_are_not_measured(run):
     assert targets["enters"].all()
     edges = pd.read_parquet(results / "network" / "edges.parquet")
     hidden = edges[~edges["source_measured"]]
-    assert hidden["regulator"].nunique() == 29
+    assert hidden["regulator"].nunique() == 30
     assert hidden["probability"].notna().all()
     assert hidden["effect"].isna().all()
     sure = hidden[hidden["probability"] > 0.9]
