@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from config_cases import mistakes_of
 
 from causcade.config import (
     CausalConfig,
@@ -13,14 +14,7 @@ from causcade.config import (
     ResourcesConfig,
     parse_config,
 )
-from causcade.errors import ConfigError
 from causcade.resource_catalogue import CATALOGUE
-
-
-def mistakes_of(value):
-    with pytest.raises(ConfigError) as error:
-        parse_config(value)
-    return error.value.mistakes
 
 
 def test_nothing_is_the_simulated_screen():

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from config_cases import mistakes_of
 
 from causcade.cli import main
 from causcade.config import parse_config
@@ -27,12 +28,6 @@ SAID = [
     "coexpression.per_line: expected false",
     "run: expected a name of your own",
 ]
-
-
-def mistakes_of(value):
-    with pytest.raises(ConfigError) as caught:
-        parse_config(value)
-    return caught.value.mistakes
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,10 @@
 """Sections embedding and pretraining: what decides a result, and mistakes in a person's words."""
 
 import pytest
+from config_cases import mistakes_of
 
-from causcade.config import Config, EmbeddingConfig, PretrainingConfig, parse_config
+from causcade.config import Config, EmbeddingConfig, PretrainingConfig
 from causcade.config_tx1 import is_hub_name, path_of_plate
-from causcade.errors import ConfigError
-
-
-def mistakes_of(value):
-    with pytest.raises(ConfigError) as error:
-        parse_config(value)
-    return error.value.mistakes
 
 
 @pytest.mark.parametrize(

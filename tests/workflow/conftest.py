@@ -81,8 +81,8 @@ class Checkout:
         return [job for job in found if job[0] != "all"]
 
 
-def make_checkout(folder: Path, plates: list[str]) -> Checkout:
-    """Copy the workflow to `folder`, draw the screen, and write its configuration."""
+def copy_workflow(folder: Path) -> None:
+    """Copy rules, scripts and library to a new folder."""
     folder.mkdir(parents=True)
     for part in PARTS:
         source = REPOSITORY / part
@@ -91,6 +91,11 @@ def make_checkout(folder: Path, plates: list[str]) -> Checkout:
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.egg-info", "*.pyc.*", "*.tmp.*"))
         else:
             shutil.copy(source, folder / part)
+
+
+def make_checkout(folder: Path, plates: list[str]) -> Checkout:
+    """Copy the workflow to `folder`, draw the screen, and write its configuration."""
+    copy_workflow(folder)
     checkout = Checkout(folder)
     (folder / "draw.yaml").write_text(f"simulation: {SIMULATION}\n")
     drawn = subprocess.run(

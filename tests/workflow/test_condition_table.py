@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,7 @@ from latent_cases import make_case
 
 from causcade.cli import main
 from causcade.files import read_json
-from workflow.conftest import PARTS, REPOSITORY, Checkout
+from workflow.conftest import Checkout, copy_workflow
 
 pytestmark = pytest.mark.workflow
 
@@ -38,13 +36,7 @@ SAME = ["latent", "deconvolution", "mean_shift", "ridge", "probability", "latent
 def planted(tmp_path_factory) -> Checkout:
     """A checkout with a table of changes under knock-downs of eight genes, two of which are not measured."""
     folder = tmp_path_factory.mktemp("table") / "work"
-    folder.mkdir()
-    for part in PARTS:
-        source = REPOSITORY / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.egg-info", "*.pyc.*", "*.tmp.*"))
-        else:
-            shutil.copy(source, folder / part)
+    copy_workflow(folder)
     case = make_case(num_genes=30, num_drugs=24, num_sources=8)
     effects = case.effects
     genes, names = effects.genes["gene"].to_numpy(), effects.table["perturbation"].to_numpy()
