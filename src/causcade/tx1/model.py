@@ -109,7 +109,7 @@ class _Attention(nn.Module):
         """[T, D] to [T, D], or to [B, D] for the first token of each cell."""
         if only_first:
             d = x_TD.shape[1]
-            q = functional.linear(x_TD[layout.first_B], self.Wqkv.weight[:d], self.Wqkv.bias[:d])
+            q = functional.linear(x_TD.index_select(0, layout.first_B), self.Wqkv.weight[:d], self.Wqkv.bias[:d])
             k, v = functional.linear(x_TD, self.Wqkv.weight[d:], self.Wqkv.bias[d:]).chunk(2, dim=1)
         else:
             q, k, v = self.Wqkv(x_TD).chunk(3, dim=1)
@@ -138,7 +138,7 @@ class _Layer(nn.Module):
 
     def forward(self, x_TD: torch.Tensor, layout: TokenLayout, only_first: bool = False) -> torch.Tensor:  # noqa: FBT001, FBT002  (checkpoint)
         """[T, D] to [T, D], or to [B, D] for the first token of each cell."""
-        kept = x_TD[layout.first_B] if only_first else x_TD
+        kept = x_TD.index_select(0, layout.first_B) if only_first else x_TD
         if self.is_pre:
             kept = kept + self.self_attn(self.norm1(x_TD), layout, only_first=only_first)
             return kept + self._feed(self.norm2(kept))  # type: ignore[no-any-return]
@@ -196,7 +196,7 @@ class _ProductDecoder(nn.Module):
         """[T, D] of genes and [B, D] of cells to [T]."""
         # <W q, c> = <q, W'c>: one product for each cell instead of one for each token.
         key_BD = functional.linear(cell_BD, self.W.weight.t())
-        return (self.activation(self.gene2query(token_TD)) * key_BD[cell_T]).sum(dim=1, dtype=torch.float32) * self.scale
+        return (self.activation(self.gene2query(token_TD)) * key_BD.index_select(0, cell_T)).sum(dim=1, dtype=torch.float32) * self.scale
 
 
 class _Network(nn.Module):
@@ -330,16 +330,16 @@ class Tx1(nn.Module):
         is_mean = (pooling or self.shape.pooling) == "mean"
         hidden = self.model.transformer_encoder(x_TD, layout, only_first=only_cells and not is_mean)
         if only_cells and not is_mean:
-            return Tx1Output(hidden[layout.rank_B])
+            return Tx1Output(hidden.index_select(0, layout.rank_B))
         is_masked_T = None if batch.is_masked_BL is None else layout.pack(batch.is_masked_BL)
-        cell_BD = layout.means(hidden, is_masked_T) if is_mean else hidden[layout.first_B]  # packed order
+        cell_BD = layout.means(hidden, is_masked_T) if is_mean else hidden.index_select(0, layout.first_B)  # packed order
         if only_cells:
-            return Tx1Output(cell_BD[layout.rank_B])
+            return Tx1Output(cell_BD.index_select(0, layout.rank_B))
         expression, product = None, None
         if decode:
             expression = layout.unpack(self.model.expression_decoder(hidden))
             product = layout.unpack(self.model.mvc_decoder(token_TD, cell_BD, layout.cell_T))
-        return Tx1Output(cell_BD[layout.rank_B], layout.unpack(hidden), expression, product)
+        return Tx1Output(cell_BD.index_select(0, layout.rank_B), layout.unpack(hidden), expression, product)
 
     def _embed(self, batch: TokenBatch, layout: TokenLayout, token_TD: torch.Tensor) -> torch.Tensor:
         """Input of the first layer [T, D]: gene plus value, or plus the flag where masked; the drug instead of both at `<drug>`."""
