@@ -1,10 +1,12 @@
 """Cost of the latent estimator at the shape of the atlas, worked out from two smaller numbers of target genes, and what more workers gain.
 
-    python benchmarks/latent_cost.py [--genes 2048 4096] [--drugs 379] [--sources 280] [--workers 1 2] [--output benchmarks/results/latent_cost.json]
+    python benchmarks/latent_cost.py [--genes 2048 4096] [--drugs 379] [--sources 280] [--workers 1 2] [--whole]
+        [--output benchmarks/results/latent_cost.json]
 
 Measured are the seconds of one sweep over all edges and of one renewal of the activities (a chunk of perturbations, times the number of chunks), and
 the peak memory. A sweep is linear in genes; a renewal has a part that does not depend on them (its equations in the activities), so both are drawn
-as a line through the two sizes. The number of sweeps and renewals is that of the defaults. Each case is the least of three.
+as a line through the two sizes. The number of sweeps and renewals is that of the defaults. Each case is the least of three. `--whole` also times a
+whole fit of the larger size, once for each number of workers.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import torch
 from causcade.config_latent import LatentConfig
 from causcade.files import write_json
 from causcade.latent.block import DRUGS_PER_CHUNK
-from causcade.latent.estimate import _Fit
+from causcade.latent.estimate import _Fit, estimate
 from causcade.latent.problem import LatentProblem
 
 ATLAS_GENES = 14_142
@@ -70,6 +72,14 @@ def measure(num_genes: int, num_drugs: int, num_sources: int, workers: int) -> d
     return {"genes": num_genes, "workers": workers} | found | {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
 
 
+def measure_whole(num_genes: int, num_drugs: int, num_sources: int, workers: int) -> float:
+    """Seconds of a whole fit by the clock."""
+    problem = draw_problem(num_genes, num_drugs, num_sources)
+    start = time.perf_counter()
+    estimate(problem, LatentConfig(), workers=workers)
+    return round(time.perf_counter() - start, 1)
+
+
 def at_atlas(rows: list[dict[str, float]], clock: str) -> float:
     """Minutes of a whole fit, from the two sizes."""
     settings = LatentConfig()
@@ -89,6 +99,7 @@ def main() -> None:
     parser.add_argument("--drugs", type=int, default=379)
     parser.add_argument("--sources", type=int, default=280)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,6 +108,9 @@ def main() -> None:
     for workers in arguments.workers:
         own = [row for row in rows if row["workers"] == workers]
         report[f"atlas_minutes_{workers}"] = {"cpu": at_atlas(own, "cpu"), "wall": at_atlas(own, "wall")}
+    if arguments.whole:
+        shape = (max(arguments.genes), arguments.drugs, arguments.sources)
+        report["whole_fit_wall_s"] = {workers: measure_whole(*shape, workers) for workers in arguments.workers}
     print(json.dumps(report, indent=2))
     if arguments.output:
         write_json(arguments.output, report)

@@ -62,7 +62,7 @@ SCALE = {
     "coexpression_lines": (9.8e-8, "as coexpression"),
     "mask": (4.9e-6, "benchmarks/results/mask.json: 7.3 s for 1,483,724 edges"),
     "causal": (3.5e-10, "benchmarks/results/causal.json: 1.42 s a step for 5,333,815 edges, 128 perturbations, 6 hops"),
-    "latent": (3.3e-7, "benchmarks/results/latent_cost.json: 8.3 min for 14,142 genes, 280 targets, 379 perturbations"),
+    "latent": (2.4e-7, "benchmarks/results/latent_cost.json: 6.1 min for 14,142 genes, 280 targets, 379 perturbations"),
     "evidence": (6.0e-8, "docs/evidence.md: 45 s for 7,000 genes, 280 targets, 379 perturbations"),
     "latent_cells": (2.1e-11, "dpotrf and dpotri at 4,500 genes, 1.95 s on one core; its sums are taken to grow as 1,000 genes for each plate"),
     "evidence_partial": (1.1e-11, "docs/evidence.md: 0.7 s at 4,000 genes"),

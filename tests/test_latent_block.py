@@ -4,6 +4,7 @@ import torch
 from latent_cases import make_case, slow_sweep
 
 from causcade.config_latent import LatentConfig
+from causcade.latent import block as block_module
 from causcade.latent.block import BlockData, Prior, TargetBlock
 from causcade.latent.problem import make_latent_problem
 
@@ -49,6 +50,28 @@ def test_sweeps_against_the_specification_gene_by_gene(problem, activities):
     np.testing.assert_allclose(block.loading_TF, state["loading"], rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(sums.edges_J, state["inclusion"].sum(axis=0), rtol=1e-8)
     assert float(sums.slab_Q.sum()) == pytest.approx(state["inclusion"].sum())
+
+
+@pytest.mark.parametrize("num_genes", [1, 9, 20])
+def test_loop_for_gpus_finds_the_same(problem, activities, monkeypatch, num_genes):
+    blocks = [block_of(problem, slice(0, num_genes)) for _ in range(2)]
+    for sweep in range(3):
+        sums = [blocks[0].sweep(*activities, prior(6), renew_tau=sweep > 0)]
+        with monkeypatch.context() as patched:
+            patched.setattr(block_module, "_by_target", block_module._by_source)
+            sums.append(blocks[1].sweep(*activities, prior(6), renew_tau=sweep > 0))
+        torch.testing.assert_close(sums[0], sums[1], rtol=1e-9, atol=1e-12)
+    for name in TargetBlock.STATE:
+        torch.testing.assert_close(getattr(blocks[0], name), getattr(blocks[1], name), rtol=1e-9, atol=1e-12)
+
+
+def test_no_sources(problem, activities):
+    none = block_of(problem)
+    none.data.allowed_TJ.resize_(20, 0)
+    block = TargetBlock(none.data)
+    sums = block.sweep(activities[0][:, :0], activities[1][:, :0], prior(0), renew_tau=True)
+    assert block.edge_TJ.shape == (20, 0)
+    assert not sums.slab_Q.any()
 
 
 def test_a_gene_is_no_source_of_itself(problem, activities):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from causcade.latent.sweep_loops import sweep_targets
+
 __all__ = ["SLAB_SD", "BlockData", "BlockSums", "Prior", "TargetBlock"]
 
 SLAB_SD = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -116,46 +118,32 @@ class TargetBlock:
         renew_tau
             Whether to renew the unexplained variance.
         """
-        weight_TD = self.precision()
-        self._fit_loadings(activity_DJ, weight_TD)
-        weighted_TD = weight_TD * self.residual(activity_DJ)
-        # Sources first, and all that does not depend on the order before the loop: its operations are small, and each takes the interpreter's lock.
-        own_JT = (weight_TD @ activity_DJ**2).T
-        information_JT = (own_JT + (weight_TD @ variance_DJ).T).clamp_min(MIN_INFORMATION)
-        sd2_Q1 = self._sd2_Q[:, None]
-        scale_JQT = 1 / (information_JT[:, None] + 1 / sd2_Q1)
-        offset_JQT = prior.slab_Q.log()[:, None] - 0.5 * torch.log1p(information_JT[:, None] * sd2_Q1)
-        edge_JT = self.edge_TJ.T.contiguous()
-        own_moment_JT = own_JT * edge_JT
-        odds_JT = torch.where(self.data.allowed_TJ, torch.logit(prior.inclusion_J), -torch.inf).T.contiguous()
-        log_odds_JT, slab_mean_JT = torch.empty_like(edge_JT), torch.empty_like(edge_JT)
-        activity_JD = activity_DJ.T.contiguous()
-        slab_Q = torch.zeros_like(prior.slab_Q)
-        for j, activity_D in enumerate(activity_JD):
-            moment_T = torch.addmv(own_moment_JT[j], weighted_TD, activity_D)
-            mean_QT = moment_T * scale_JQT[j]
-            evidence_QT = torch.addcmul(offset_JQT[j], moment_T, mean_QT, value=0.5)
-            ratio_T = torch.logsumexp(evidence_QT, dim=0)
-            component_QT = torch.exp(evidence_QT - ratio_T)  # weights of the components given an edge
-            slab_mean_T = torch.sum(component_QT * mean_QT, dim=0, out=slab_mean_JT[j])
-            inclusion_T = torch.sigmoid(torch.add(odds_JT[j], ratio_T, out=log_odds_JT[j]))
-            weighted_TD.addcmul_(weight_TD, torch.outer(inclusion_T * slab_mean_T - edge_JT[j], activity_D), value=-1)
-            slab_Q.addmv_(component_QT, inclusion_T)
-        self.log_odds_TJ, self.inclusion_TJ = log_odds_JT.T.contiguous(), torch.sigmoid(log_odds_JT).T.contiguous()
-        self.slab_mean_TJ = torch.where(self.data.allowed_TJ, slab_mean_JT.T, 0.0)
+        weight_TD, fitted_TD = self.precision(), self.edge_TJ @ activity_DJ.T
+        self._fit_loadings(fitted_TD, weight_TD)
+        weighted_TD = weight_TD * (self.data.effect_TD - (fitted_TD + self.loading_TF @ self.data.strength_DF.T))
+        own_TJ = weight_TD @ activity_DJ**2
+        information_TJ = (own_TJ + weight_TD @ variance_DJ).clamp_min(MIN_INFORMATION)
+        signal_TJQ = information_TJ[:, :, None] * self._sd2_Q
+        loop = _SweepLoop(
+            weighted_TD=weighted_TD, weight_TD=weight_TD, activity_JD=activity_DJ.T.contiguous(), own_TJ=own_TJ,
+            scale_TJQ=self._sd2_Q / (1 + signal_TJQ), offset_TJQ=prior.slab_Q.log() - 0.5 * signal_TJQ.log1p_(),
+            odds_TJ=torch.where(self.data.allowed_TJ, torch.logit(prior.inclusion_J), -torch.inf), edge_TJ=self.edge_TJ.clone(),
+        )  # fmt: skip
+        self.log_odds_TJ, slab_mean_TJ, slab_Q = (_by_target if weighted_TD.device.type == "cpu" else _by_source)(loop)
+        self.inclusion_TJ = torch.sigmoid(self.log_odds_TJ)
+        self.slab_mean_TJ = torch.where(self.data.allowed_TJ, slab_mean_TJ, 0.0)
         self.edge_TJ = self.inclusion_TJ * self.slab_mean_TJ
         if renew_tau:
             self._renew_tau(activity_DJ)
         return BlockSums(self.inclusion_TJ.sum(dim=0), slab_Q)
 
-    def _fit_loadings(self, activity_DJ: Tensor, weight_TD: Tensor) -> None:
+    def _fit_loadings(self, fitted_TD: Tensor, weight_TD: Tensor) -> None:
         strength_DF = self.data.strength_DF
         if strength_DF.shape[1] == 0:
             return
-        left_TD = self.data.effect_TD - self.edge_TJ @ activity_DJ.T
         normal_TFF = torch.einsum("td,df,dg->tfg", weight_TD, strength_DF, strength_DF)
         normal_TFF += torch.eye(strength_DF.shape[1], dtype=torch.float64, device=strength_DF.device) / SHARED_SD**2
-        self.loading_TF = torch.linalg.solve(normal_TFF, (weight_TD * left_TD) @ strength_DF)
+        self.loading_TF = torch.linalg.solve(normal_TFF, (weight_TD * (self.data.effect_TD - fitted_TD)) @ strength_DF)
 
     def _renew_tau(self, activity_DJ: Tensor) -> None:
         weight_TD = self.data.weight_TD * self.takes_part_D
@@ -178,3 +166,44 @@ class TargetBlock:
         left_Td = data.effect_TD[:, start:stop] - self.loading_TF @ data.strength_DF[start:stop].T
         precision_dJJ = self.edge_TJ.T @ (weight_dT[:, :, None] * self.edge_TJ)
         return precision_dJJ, (weight_dT * left_Td.T) @ self.edge_TJ
+
+
+class _SweepLoop(NamedTuple):
+    """What the loop over sources takes; see :func:`causcade.latent.sweep_loops.sweep_targets`. It may write to the first and the last."""
+
+    weighted_TD: Tensor
+    weight_TD: Tensor
+    activity_JD: Tensor
+    own_TJ: Tensor
+    scale_TJQ: Tensor
+    offset_TJQ: Tensor
+    odds_TJ: Tensor
+    edge_TJ: Tensor
+
+
+def _by_target(loop: _SweepLoop) -> tuple[Tensor, Tensor, Tensor]:
+    """Log odds and mean weights given an edge [T, J], and expected edges by component [Q]; compiled, for CPUs, with a few targets in the cache."""
+    log_odds_TJ, slab_mean_TJ = torch.empty_like(loop.edge_TJ), torch.empty_like(loop.edge_TJ)
+    slab_Q = loop.edge_TJ.new_zeros(loop.scale_TJQ.shape[2])
+    sweep_targets(*(tensor.contiguous().numpy() for tensor in (*loop, log_odds_TJ, slab_mean_TJ, slab_Q)))
+    return log_odds_TJ, slab_mean_TJ, slab_Q
+
+
+def _by_source(loop: _SweepLoop) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`_by_target`, for GPUs, where all targets of a block go at once."""
+    edge_JT, odds_JT = loop.edge_TJ.T.contiguous(), loop.odds_TJ.T.contiguous()
+    scale_JQT, offset_JQT = (tensor.permute(1, 2, 0).contiguous() for tensor in (loop.scale_TJQ, loop.offset_TJQ))
+    own_moment_JT = loop.own_TJ.T * edge_JT
+    log_odds_JT, slab_mean_JT = torch.empty_like(edge_JT), torch.empty_like(edge_JT)
+    slab_Q = loop.edge_TJ.new_zeros(loop.scale_TJQ.shape[2])
+    for j, activity_D in enumerate(loop.activity_JD):
+        moment_T = torch.addmv(own_moment_JT[j], loop.weighted_TD, activity_D)
+        mean_QT = moment_T * scale_JQT[j]
+        evidence_QT = torch.addcmul(offset_JQT[j], moment_T, mean_QT, value=0.5)
+        ratio_T = torch.logsumexp(evidence_QT, dim=0)
+        component_QT = torch.exp(evidence_QT - ratio_T)  # weights of the components given an edge
+        slab_mean_T = torch.sum(component_QT * mean_QT, dim=0, out=slab_mean_JT[j])
+        inclusion_T = torch.sigmoid(torch.add(odds_JT[j], ratio_T, out=log_odds_JT[j]))
+        loop.weighted_TD.addcmul_(loop.weight_TD, torch.outer(inclusion_T * slab_mean_T - edge_JT[j], activity_D), value=-1)
+        slab_Q.addmv_(component_QT, inclusion_T)
+    return log_odds_JT.T.contiguous(), slab_mean_JT.T.contiguous(), slab_Q

@@ -2,7 +2,7 @@
 
 Axes: G genes, D perturbations, J listed genes, T targets of a block, F shared factors, Q components of the slab.
 
-Blocks are fitted by threads (torch lets others run while it computes), each on one of the devices. Between sweeps they exchange the expected number
+Blocks are fitted by threads (they let others run while they compute), each on one of the devices. Between sweeps they exchange the expected number
 of edges by source and by component of the slab; between rounds, the footprint of each perturbation, [J, J]. Sums over blocks are taken in the order
 of the blocks, so that the number of workers changes nothing at all, and the size of blocks only the rounding.
 """
