@@ -40,6 +40,26 @@ def test_steps_equal_those_written_out():
     torch.testing.assert_close(parameter.detach(), expected)  # without a gradient it is left alone
 
 
+def test_matrices_of_one_shape_go_together_and_each_comes_out_as_alone(monkeypatch):
+    random = torch.Generator().manual_seed(1)
+    shapes = [(4, 4), (6, 4), (12, 4), (4, 6), (4, 4), (4, 6), (3, 9)]
+    drawn = [(torch.randn(shape, generator=random), torch.randn(shape, generator=random)) for shape in shapes]
+
+    def stepped(groups, most=2**22):
+        monkeypatch.setattr("causcade.tx1.muon.MOST_TOGETHER", most)
+        parameters = [nn.Parameter(weight.clone()) for weight, _ in drawn]
+        for parameter, (_, gradient) in zip(parameters, drawn, strict=True):
+            parameter.grad = gradient
+        for group in groups(parameters):
+            Muon(group, learning_rate=0.02, weight_decay=0.1).step()
+        return parameters
+
+    alone = stepped(lambda parameters: [[parameter] for parameter in parameters])
+    for most in (1, 40, 2**22):
+        for one, other in zip(stepped(lambda parameters: [parameters], most), alone, strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_tables_vectors_and_the_first_and_last_maps_are_not_taken():
     model = make_model()
     names = {id(value): name for name, value in model.named_parameters()}

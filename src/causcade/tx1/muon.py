@@ -6,13 +6,14 @@ that sees its data once or twice about twice as much per step (docs/tx1.md). Tab
 Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (kellerjordan.github.io/posts/muon); the scale of a step is
 that of J. Liu et al., 2025 (doi:10.48550/arXiv.2502.16982), under which rates of Adam's size fit.
 
-Axes: M rows, N columns of a matrix.
+Axes: K matrices, M rows, N columns of a matrix.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,7 @@ ROUNDS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of a polynomial that brings singular values between 0 and 1 to about 1
 SCALE = 0.2  # root mean square of an element of Adam's steps
 TINY = 1e-12
+MOST_TOGETHER = 2**22  # elements of matrices that go through the rounds together; bounds memory
 
 
 def inner_matrices(model: nn.Module) -> list[Tensor]:
@@ -40,16 +42,16 @@ def inner_matrices(model: nn.Module) -> list[Tensor]:
     ]  # fmt: skip
 
 
-def orthogonal(matrix_MN: Tensor) -> Tensor:
-    """Bring all singular values of a matrix to about 1 (0.7 to 1.2), by Newton-Schulz rounds; a zero matrix stays zero."""
-    is_tall = matrix_MN.shape[0] > matrix_MN.shape[1]
-    x: Tensor = matrix_MN.T if is_tall else matrix_MN
-    x = x / (torch.linalg.matrix_norm(x) + TINY)
+def orthogonal(matrix_KMN: Tensor) -> Tensor:
+    """Bring all singular values of each matrix [..., M, N] to about 1 (0.7 to 1.2), by Newton-Schulz rounds; a zero matrix stays zero."""
+    is_tall = matrix_KMN.shape[-2] > matrix_KMN.shape[-1]
+    x: Tensor = matrix_KMN.mT if is_tall else matrix_KMN
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + TINY)
     a, b, c = COEFFICIENTS
     for _ in range(ROUNDS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if is_tall else x
+    return x.mT if is_tall else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -82,19 +84,45 @@ class Muon(torch.optim.Optimizer):
         loss = None if closure is None else closure()
         for group in self.param_groups:
             keep = 1.0 - group["lr"] / self.learning_rate * self.weight_decay
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-                ahead_MN = parameter.grad.lerp(state["momentum"], MOMENTUM)
-                num_rows, num_columns = parameter.shape
-                parts = ahead_MN.split(num_columns) if num_rows == 3 * num_columns else (ahead_MN,)
-                step_MN = torch.cat([orthogonal(part) * (SCALE * math.sqrt(max(part.shape))) for part in parts])
-                parameter.mul_(keep).add_(step_MN, alpha=-group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            parts = [part for parameter in parameters for part in self._ahead(parameter)]
+            steps = iter(_all_orthogonal(parts))
+            for parameter in parameters:
+                step_MN = torch.cat([next(steps) for _ in range(_num_fused(parameter))])
+                scale = SCALE * math.sqrt(max(step_MN.shape[0] // _num_fused(parameter), step_MN.shape[1]))
+                parameter.mul_(keep).add_(step_MN, alpha=-group["lr"] * scale)
         return loss
+
+    def _ahead(self, parameter: Tensor) -> tuple[Tensor, ...]:
+        """Renew the momentum of a parameter, and look one step ahead: its matrices."""
+        if parameter.grad is None:
+            raise AssertionError("only parameters with a gradient take a step")
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+        return parameter.grad.lerp(state["momentum"], MOMENTUM).chunk(_num_fused(parameter))
+
+
+def _num_fused(parameter: Tensor) -> int:
+    """Matrices that a parameter is: three where it is the map to queries, keys and values."""
+    return 3 if parameter.shape[0] == 3 * parameter.shape[1] else 1
+
+
+def _all_orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Matrices made orthogonal, those of equal shape together: products of many small matrices one by one cost more in calls than in arithmetic."""
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, matrix in enumerate(matrices):
+        by_shape[min(tuple(matrix.shape), tuple(matrix.shape)[::-1])].append(place)
+    found: dict[int, Tensor] = {}
+    for (num_rows, num_columns), places in by_shape.items():
+        at_once = max(1, MOST_TOGETHER // (num_rows * num_columns))
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
+            wide = [matrices[place] if matrices[place].shape[0] == num_rows else matrices[place].T for place in some]
+            for place, result in zip(some, orthogonal(torch.stack(wide)), strict=True):
+                found[place] = result if matrices[place].shape[0] == num_rows else result.T
+    return [found[place] for place in range(len(matrices))]
 
 
 def optimisers_of(
