@@ -6,7 +6,7 @@ A profile overrides any of it by rule.
 import os
 import sys
 
-from causcade.devices import gpus_of, placement, processes_of
+from causcade.devices import gpus_of, has_gpu_device, placement, processes_of
 from causcade.embedding_cost import longest_seconds, memory_mb
 from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.shards import num_threads, num_threads_of_pairs
@@ -30,9 +30,19 @@ def threads_of_pairs(wildcards):
 
 
 def threads_of(stage):
-    """Threads of a job that a GPU waits for, which make its tokens: eight for each GPU where there are some, else one for each process."""
-    has_gpus = gpus_of(CONFIG, stage) > 0 and cpu_build_of_torch() is None
-    return processes_of(CONFIG, stage) * (8 if has_gpus else 1)
+    """Function that tells the threads of the jobs of a stage: eight for each GPU, which make its tokens, else one for each process.
+
+    Whether torch is built for GPUs is known here; whether there are any is known only where jobs run on this machine.
+    """
+
+    def threads(wildcards):
+        has_gpus = gpus_of(CONFIG, stage) > 0 and cpu_build_of_torch() is None
+        plugin = workflow.executor_plugin
+        if plugin is not None and plugin.name == "local":
+            has_gpus = has_gpus and has_gpu_device()
+        return processes_of(CONFIG, stage) * (8 if has_gpus else 1)
+
+    return threads
 
 
 def names_of(plate):

@@ -6,7 +6,7 @@ import pytest
 
 from causcade import devices
 from causcade.config import Config
-from causcade.devices import check_gpus, gpus_of, listed_gpus, placement
+from causcade.devices import check_gpus, gpus_of, has_gpu_device, listed_gpus, placement
 from causcade.errors import InputError
 
 
@@ -117,3 +117,10 @@ def test_another_number_of_gpus_than_processes_is_refused(torch_with):
     torch_with(4)
     with pytest.raises(InputError, match="one GPU for each of the 2 processes, found 4"):
         check_gpus(4, "auto", processes=2)
+
+
+def test_gpus_of_this_machine_are_told_by_the_files_of_their_drivers(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "DRIVER_FILES", (tmp_path / "nvidiactl", tmp_path / "kfd"))
+    assert not has_gpu_device()
+    (tmp_path / "kfd").touch()
+    assert has_gpu_device()

@@ -11,18 +11,20 @@ import importlib.util
 import logging
 import os
 import socket
+from pathlib import Path
 
 from causcade.backend import Backend
 from causcade.config import Config
 from causcade.errors import InputError
 
-__all__ = ["check_gpus", "gpus_of", "listed_gpus", "nodes_of", "placement", "processes_of"]
+__all__ = ["check_gpus", "gpus_of", "has_gpu_device", "listed_gpus", "nodes_of", "placement", "processes_of"]
 
 logger = logging.getLogger("causcade")
 
 TORCH_STAGES = frozenset({"coexpression", "embedding", "basal", "causal", "latent", "pretraining"})
 RAPIDS_STAGES = frozenset({"quality", "panel", "embedding_map"})
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of NVIDIA, of AMD, and of either under WSL
 
 
 def processes_of(config: Config, stage: str) -> int:
@@ -75,6 +77,11 @@ def placement(config: Config, stage: str) -> dict[str, int | str]:
     if nodes == 1:
         return {"gpu": gpus, "nodes": 1}
     return {"gpu": 0, "nodes": nodes, "tasks": nodes, "mpi": "srun", "slurm_extra": f"--gpus-per-node={gpus}" if gpus else ""}
+
+
+def has_gpu_device() -> bool:
+    """Whether a driver of GPUs that torch computes on runs on this machine; torch is not loaded for it."""
+    return any(path.exists() for path in DRIVER_FILES)
 
 
 def listed_gpus() -> int | None:
