@@ -25,6 +25,7 @@ if HAS_CELLS:
     include: "rules/panel.smk"
     include: "rules/coexpression.smk"
     include: "rules/pretraining.smk"
+    include: "rules/model_judging.smk"
     include: "rules/embedding.smk"
     include: "rules/conditions.smk"
     include: "rules/basal.smk"

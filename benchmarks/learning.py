@@ -22,8 +22,9 @@ import torch
 from causcade.cells import CellStore
 from causcade.config import InputConfig, PerturbationConfig, PretrainingConfig, QualityConfig, SimulationConfig
 from causcade.files import read_json, write_json
+from causcade.model_judging import judge_model
 from causcade.plates import Plate
-from causcade.pretraining import judge_model, pretrain
+from causcade.pretraining import pretrain
 from causcade.quality import open_plate, store_plate
 from causcade.readers import CountsFile
 from causcade.simulation import simulate_plate
@@ -54,10 +55,9 @@ def measure(folder: Path, seed: int, settings: PretrainingConfig, screen: Simula
     stores, model, about = cell_stores(folder, seed, screen), folder / "model", folder / "training.json"
     if not (model / "model.safetensors").exists():
         started = time.process_time()
-        summary = pretrain(stores, settings, model, checkpoints=folder / "checkpoints", seed=seed, backend="cpu")
-        write_json(about, {"training_and_judging_processor_s": time.process_time() - started})
-    else:
-        summary = judge_model(stores, settings, model, seed=seed, backend="cpu")
+        pretrain(stores, settings, model, checkpoints=folder / "checkpoints", seed=seed, backend="cpu")
+        write_json(about, {"training_processor_s": time.process_time() - started})
+    summary = read_json(model / "summary.json") | judge_model(stores, settings, model, seed=seed, backend="cpu")
     return {"seed": seed} | (read_json(about) if about.exists() else {}) | {key: summary[key] for key in KEPT if key in summary}
 
 

@@ -50,6 +50,7 @@ STAGES = [
     "mask",
     "unmeasured",
     "pretraining",
+    "model_judging",
     "embedding",
     "basal",
     "conditions",

@@ -41,7 +41,7 @@ if HAS_CELLS:
     if CONFIG.embedding.source == "pca":
         KEPT += [rules.embedding_basis.output.basis]
     if CONFIG.embedding.trains:
-        KEPT += [rules.pretraining.output.weights]
+        KEPT += [rules.pretraining.output.weights, rules.model_judging.output.judging]
     if WITH_GENES:
         KEPT += [rules.embedding_genes.output.genes]
     if HAS_DECODER:

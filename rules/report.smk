@@ -12,7 +12,10 @@ if HAS_CELLS:
     if CONFIG.coexpression.per_line:
         OF_CELLS += [rules.coexpression_lines.output.lines]
     if CONFIG.embedding.trains:
-        OF_CELLS += [rules.pretraining.output.summary]
+        OF_CELLS += [
+            rules.pretraining.output.summary,
+            rules.model_judging.output.judging,
+        ]
     if HAS_DECODER:
         OF_CELLS += [rules.basal.output.metrics]
 

@@ -3,7 +3,10 @@ import pandas as pd
 import pytest
 from tx1_training_cases import VOCABULARY, make_plate, make_shape
 
-from causcade.model_judging import line_question, most_dosed, treated_question
+from causcade.config import PretrainingConfig
+from causcade.files import read_json
+from causcade.model_judging import judge_model, line_question, most_dosed, treated_question
+from causcade.pretraining import pretrain
 from causcade.training_cells import Split, wells_of
 from causcade.tx1.checkpoint import Checkpoint
 from causcade.tx1.model import Tx1
@@ -29,6 +32,23 @@ def screen(tmp_path_factory):
     stores = [make_plate(folder / f"{name}.zarr", 320, seed=seed, wells=16) for seed, name in enumerate(("p1", "p2"))]
     held = [store.obs["well"].isin(["w03", "w07", "w15"]).to_numpy() for store in stores]
     return stores, Split([np.flatnonzero(~one) for one in held], [np.flatnonzero(one) for one in held])
+
+
+def test_a_trained_model_is_judged_on_the_wells_that_it_did_not_see(screen, tmp_path):
+    stores, _ = screen
+    how = PretrainingConfig(d_model=16, num_layers=1, num_heads=2, steps=20, batch_cells=16, held_out=0.25, learning_rate=1e-2)
+    pretrain(stores, how, tmp_path / "model", checkpoints=tmp_path / "checkpoints", seed=0, backend="cpu")
+    trained = read_json(tmp_path / "model" / "summary.json")
+    found = judge_model(stores, how, tmp_path / "model", seed=0, backend="cpu")
+    for name in ("held_out_expression_mse", "held_out_product_mse"):
+        assert found[name] == pytest.approx(trained[name])
+    for name in ("gene_mean", "low_rank"):
+        assert found[f"over_{name}"]["difference"] == pytest.approx(found["held_out_expression_mse"] - found[f"{name}_mse"], rel=1e-3)
+    judged = {(record["embedding"], record["label"]): record for record in found["separability"]}
+    assert set(judged) == {(embedding, label) for embedding in ("tx1", "pca") for label in ("cell_line", "treated")}
+    assert judged["pca", "cell_line"]["accuracy"] > 0.9
+    assert judged["tx1", "treated"]["num_wells"] == found["num_held_out_wells"]  # there are no doses: all wells are judged
+    assert judge_model(stores[::-1], how, tmp_path / "model", seed=0, backend="cpu") == found
 
 
 def test_the_highest_dose_is_that_over_all_plates():

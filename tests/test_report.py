@@ -555,14 +555,15 @@ def test_other_sources_of_embeddings(copy: Path) -> None:
 
 def test_a_model_without_held_out_cells_is_not_judged(copy: Path) -> None:
     folder = copy / "pretraining/small"
-    kept = {key: value for key, value in read_json(folder / "summary.json").items() if key != "separability" and "mse" not in key}
-    page = changed(copy, "pretraining/small/summary.json", low_rank_dimensions=16)
+    kept = {key: value for key, value in read_json(folder / "summary.json").items() if "mse" not in key}
+    page = changed(copy, "pretraining/small/judging.json", low_rank_dimensions=16)
     assert "it is not below that of the PCA of 16 dimensions (90.3)" in page.text("embedding")
     for low, high, verdict in ((-2, -1, "below"), (1, 2, "above"), (-1, 1, "not clearly different from")):
-        page = changed(copy, "pretraining/small/summary.json", over_low_rank={"difference": 0.5, "low": low, "high": high})
+        page = changed(copy, "pretraining/small/judging.json", over_low_rank={"difference": 0.5, "low": low, "high": high})
         words = f"it is {verdict} that of the PCA of 16 dimensions (90.3; difference 0.500, 95 % interval over wells {low} to {high})"
         assert words.replace("-", "−") in page.text("embedding").replace("-", "−")
     write_json(folder / "summary.json", kept | {"num_held_out": 0, "initial": "tahoebio/Tahoe-x1:70m"})
+    write_json(folder / "judging.json", {})
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
     page = Page(build_report(copy, ReportConfig(), run="demo"))
     words = page.text("embedding")

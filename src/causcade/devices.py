@@ -21,7 +21,7 @@ __all__ = ["check_gpus", "gpus_of", "has_gpu_device", "listed_gpus", "nodes_of",
 
 logger = logging.getLogger("causcade")
 
-TORCH_STAGES = frozenset({"coexpression", "embedding", "basal", "causal", "latent", "pretraining"})
+TORCH_STAGES = frozenset({"coexpression", "embedding", "basal", "causal", "latent", "pretraining", "model_judging"})
 RAPIDS_STAGES = frozenset({"quality", "panel", "embedding_map"})
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of NVIDIA, of AMD, and of either under WSL

@@ -1,5 +1,7 @@
 """What a trained TX1 model is worth on held-out wells: errors at masked genes beside baselines, and labels that its embeddings tell beside a PCA.
 
+A job of its own, beside those that embed cells: no GPU of the training waits for it, and it may be done again without training.
+
 Labels: cell line, and treated cells against controls. Of treated cells those at the highest dose of their perturbation are taken (all where there are
 no doses), since at low doses a drug changes little; the choice looks at no expression. Plates and lines differ by more than most drugs change, so
 treatment is judged within them: the mean of the training cells of a plate and line is taken from each of their cells first
@@ -16,18 +18,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
+from causcade.backend import Backend
 from causcade.cells import CellStore
-from causcade.training_cells import Sample, Split, draw_sample, join_samples
+from causcade.config_tx1 import PretrainingConfig
+from causcade.pretraining import collation_of, validation_of
+from causcade.training_cells import Sample, Split, draw_sample, join_samples, split_cells
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint
 from causcade.tx1.embedded import EmbedSettings
 from causcade.tx1.inference import embed_counts
+from causcade.tx1.parallel import open_group
 from causcade.tx1.separability import Labelled, expression_pca, less_group_means, separability
-from causcade.tx1.stream import Collation
-from causcade.tx1.validation import Validation, baseline_errors
+from causcade.tx1.validation import baseline_errors
 
-__all__ = ["Question", "judge", "line_question", "most_dosed", "treated_question"]
+__all__ = ["Question", "judge_model", "line_question", "most_dosed", "treated_question"]
 
 REFERENCE_CELLS = 10_000  # that baselines are fitted to
 LINE_CELLS = (600, 400)  # neighbours and judged cells
@@ -37,43 +41,45 @@ MOST_COMPONENTS = 256
 Rows = Sequence[np.ndarray]
 
 
-def judge(
-    folder: Path, stores: Sequence[CellStore], split: Split, validation: Validation, collation: Collation, *, seed: int, device: torch.device
+def judge_model(
+    stores: Sequence[CellStore], settings: PretrainingConfig, folder: str | Path, *, seed: int, backend: Backend = "auto"
 ) -> dict[str, Any]:
-    """Judge a model as it was written.
+    """Judge a model that was trained and written.
 
     Parameters
     ----------
+    stores, settings, seed
+        Those that it was trained with: the wells that are kept back follow from them.
     folder
         Folder of the model.
-    stores
-        Cell stores of the plates.
-    split
-        Rows of each store to train on, and kept back.
-    validation
-        Held-out cells with their masks.
-    collation
-        As in training.
-    seed
-        Of the samples, of the low-rank model, of the PCA and of permutations.
-    device
+    backend
         Where to compute.
 
     Returns
     -------
     dict
-        What :func:`causcade.tx1.validation.baseline_errors` returns, and `separability`, the records of
-        :func:`causcade.tx1.separability.separability`.
+        Held-out errors of both heads, what :func:`causcade.tx1.validation.baseline_errors` returns, and `separability`, the records of
+        :func:`causcade.tx1.separability.separability`; empty where no cells are kept back.
     """
-    model = read_checkpoint(folder, device=device)
-    reference = draw_sample(stores, split.training, model, REFERENCE_CELLS, seed)
-    if reference is None:
-        raise AssertionError("a split always has cells to train on")
-    found = baseline_errors(validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=device)
-    records: list[dict[str, object]] = []
-    for label, question in (("cell_line", line_question(model, stores, split, seed)), ("treated", treated_question(model, stores, split, seed))):
-        if question is not None:
-            records += separability(question.embeddings, label, question.reference, question.query, seed=seed)
+    stores = sorted(stores, key=lambda store: store.path.stem)
+    with open_group(backend, kind="ddp") as group:
+        model, split = read_checkpoint(folder, device=group.device), split_cells(stores, settings, seed)
+        collation = collation_of(model, settings, seed, group.device)
+        validation = validation_of(stores, split, model, collation, group, settings, seed)
+        if validation is None:
+            return {}
+        reference = draw_sample(stores, split.training, model, REFERENCE_CELLS, seed)
+        if reference is None:
+            raise AssertionError("a split always has cells to train on")
+        found: dict[str, Any] = dict(validation(model.model))
+        found |= baseline_errors(
+            validation, model.model, reference.cells, collation, num_tokens=model.vocabulary.size, seed=seed, device=group.device
+        )  # fmt: skip
+        records: list[dict[str, object]] = []
+        for label, ask in (("cell_line", line_question), ("treated", treated_question)):
+            question = ask(model, stores, split, seed)
+            if question is not None:
+                records += separability(question.embeddings, label, question.reference, question.query, seed=seed)
     return found | {"separability": records}
 
 

@@ -23,7 +23,6 @@ from causcade.code_digest import code_digest
 from causcade.config_tx1 import PretrainingConfig
 from causcade.errors import InputError
 from causcade.files import replacing, write_json, write_text
-from causcade.model_judging import judge
 from causcade.readers.tables import read_table
 from causcade.training_cells import Split, draw_sample, split_cells
 from causcade.tx1.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -40,7 +39,7 @@ from causcade.tx1.training_log import CURVES
 from causcade.tx1.validation import Validation, whole_bins
 from causcade.tx1.vocabulary import Vocabulary
 
-__all__ = ["judge_model", "pretrain"]
+__all__ = ["collation_of", "pretrain", "validation_of"]
 
 logger = logging.getLogger("causcade")
 
@@ -89,7 +88,7 @@ def pretrain(
     with open_group(backend, kind=settings.parallel) as group:
         start = _starting_model(stores, settings, seed)
         split = split_cells(stores, settings, seed)
-        collation = _collation(start, settings, seed, group.device)
+        collation = collation_of(start, settings, seed, group.device)
         drug_ids = start.drug_ids if start.shape.drugs is not None else None
         sources: list[Source] = [
             StoreCells(store, start.vocabulary, rows, drug_ids) for store, rows in zip(stores, split.training, strict=True) if len(rows)
@@ -98,7 +97,7 @@ def pretrain(
         stream = TrainingStream(
             sources, collation, batch_cells=settings.batch_cells, seed=seed, rank=group.rank, num_processes=group.size
         )  # fmt: skip
-        validation = _validation(stores, split, start, collation, group, settings, seed)
+        validation = validation_of(stores, split, start, collation, group, settings, seed)
         if settings.has_own_shape:
             informants = draw_sample(stores, split.training, start, INFORMANT_CELLS, seed)
             if informants is None:
@@ -111,12 +110,9 @@ def pretrain(
         tensors = whole_state(start.model)
         if group.is_first:
             write_checkpoint(folder, start, tensors=tensors)
-    # the other processes are let go: judging takes a while
     if not group.is_first:
         return {}
     summary = _summary(stores, split, start, settings, checkpoints)
-    if validation is not None:
-        summary |= judge(folder, stores, split, validation, collation, seed=seed, device=group.device)
     write_json(folder / "summary.json", summary)
     write_text(folder / "metrics.jsonl", (checkpoints / "metrics.jsonl").read_text(encoding="utf-8"))
     if (checkpoints / CURVES).is_dir():  # where TensorBoard is installed
@@ -126,38 +122,11 @@ def pretrain(
     return summary
 
 
-def judge_model(
-    stores: Sequence[CellStore], settings: PretrainingConfig, folder: str | Path, *, seed: int, backend: Backend = "auto"
-) -> dict[str, Any]:
-    """Judge a model that was trained and written, as :func:`pretrain` does at its end.
-
-    Parameters
-    ----------
-    stores, settings, seed, backend
-        Those that it was trained with.
-    folder
-        Folder of the model.
-
-    Returns
-    -------
-    dict
-        What :func:`causcade.model_judging.judge` returns, with the held-out errors of both heads; empty where no cells are kept back.
-    """
-    stores = sorted(stores, key=lambda store: store.path.stem)
-    with open_group(backend, kind="ddp") as group:
-        model, split = read_checkpoint(folder, device=group.device), split_cells(stores, settings, seed)
-        collation = _collation(model, settings, seed, group.device)
-        validation = _validation(stores, split, model, collation, group, settings, seed)
-        if validation is None:
-            return {}
-        return validation(model.model) | judge(Path(folder), stores, split, validation, collation, seed=seed, device=group.device)
-
-
-def _validation(
-    stores: Sequence[CellStore], split: Split, start: Checkpoint, collation: Collation, group: Group, settings: PretrainingConfig, seed: int
+def validation_of(
+    stores: Sequence[CellStore], split: Split, model: Checkpoint, collation: Collation, group: Group, settings: PretrainingConfig, seed: int
 ) -> Validation | None:
-    """Take a sample of the cells that are kept back; None where none are."""
-    held = draw_sample(stores, split.held_out, start, HELD_OUT_CELLS, seed)
+    """Take a sample of the cells that are kept back, on which errors are told while a model trains and after; None where none are."""
+    held = draw_sample(stores, split.held_out, model, HELD_OUT_CELLS, seed)
     return Validation(held.cells, collation, group, wells=held.wells, precision=settings.precision) if held is not None else None
 
 
@@ -192,12 +161,13 @@ def _own_shape(settings: PretrainingConfig) -> ModelShape:
     )  # fmt: skip
 
 
-def _collation(start: Checkpoint, settings: PretrainingConfig, seed: int, device: torch.device) -> Collation:
-    collator = replace(start.collator, max_length=settings.max_length, mlm_probability=settings.mask_share)
+def collation_of(model: Checkpoint, settings: PretrainingConfig, seed: int, device: torch.device) -> Collation:
+    """How cells become batches and which genes are masked, with micro-batches that fit on the device."""
+    collator = replace(model.collator, max_length=settings.max_length, mlm_probability=settings.mask_share)
     tokens = None if settings.micro_cells is not None else MICRO_TOKENS[device.type]
     return Collation(
-        settings=collator, seed=seed, micro_cells=settings.micro_cells, micro_tokens=tokens, cls_id=start.vocabulary.cls,
-        drug_id=start.vocabulary.drug if start.shape.drugs is not None else None,
+        settings=collator, seed=seed, micro_cells=settings.micro_cells, micro_tokens=tokens, cls_id=model.vocabulary.cls,
+        drug_id=model.vocabulary.drug if model.shape.drugs is not None else None,
     )  # fmt: skip
 
 

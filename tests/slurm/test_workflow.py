@@ -32,7 +32,7 @@ CHANGES = {
     ),
 }
 # Of the rules that ask for any, with this configuration.
-GPUS = {"coexpression_moments": 1, "evidence_controls": 1, "pretraining": 2, "embedding": 1, "basal": 1, "causal": 1, "latent": 1}
+GPUS = {"coexpression_moments": 1, "evidence_controls": 1, "pretraining": 2, "model_judging": 1, "embedding": 1, "basal": 1, "causal": 1, "latent": 1}
 
 
 @dataclass(frozen=True)

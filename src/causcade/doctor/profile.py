@@ -24,8 +24,9 @@ OURS = Path("profiles")
 OVERLAID = Path("profiles/default")
 GPU_RULES = {
     "quality": "quality", "panel_votes": "panel", "coexpression_moments": "coexpression", "coexpression_moments_shard": "coexpression",
-    "coexpression_lines_moments": "coexpression", "evidence_controls": "coexpression", "pretraining": "pretraining", "embedding": "embedding",
-    "embedding_map": "embedding_map", "basal": "basal", "causal": "causal", "latent": "latent",
+    "coexpression_lines_moments": "coexpression", "evidence_controls": "coexpression", "pretraining": "pretraining",
+    "model_judging": "model_judging", "embedding": "embedding", "embedding_map": "embedding_map", "basal": "basal", "causal": "causal",
+    "latent": "latent",
 }  # fmt: skip
 """Rules that may ask for GPUs, and the stage that decides (:mod:`causcade.devices`)."""
 

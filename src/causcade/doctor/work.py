@@ -24,6 +24,7 @@ __all__ = ["GIB", "MB", "Work", "works_of"]
 MB = 1_000_000
 GIB = 1 << 30
 MAP_CELLS = 5000  # of the embedding's map, at most
+JUDGED_CELLS = 5200  # that a trained model embeds for its labels, at most (causcade.model_judging)
 BYTES_PER_COUNT = 1.7  # measured for uint16 counts and columns, sharded and compressed
 BYTES_PER_CONDITION = 5.2  # of each gene, mean and variance, as measured on the demo (compressed)
 BYTES_OF_NETWORK = 86.0  # of each candidate edge in the network's files, as measured on the demo
@@ -136,6 +137,7 @@ def _cells(config: Config, sizes: Sizes) -> Iterator[Work]:
     yield _once("panel", "panel", after=("panel_consensus",))
     yield from _sums(config, sizes, of_panel, square, triangle)
     yield _once("mask", "mask", sizes.num_edges, "edges", after=("coexpression",), edges=sizes.num_edges, disk=8.0 * sizes.num_edges)
+    yield _once("unmeasured", "mask", after=("panel", "targets"))
     yield Work(
         rule="conditions", stage="conditions", jobs=nonzero, unit="non-zero counts", after=("panel",), cells=cells,
         disk=BYTES_PER_CONDITION * sizes.num_conditions * num_genes,
@@ -201,6 +203,11 @@ def _embedding(config: Config, sizes: Sizes) -> Iterator[Work]:
             "pretraining", "pretraining", flops, "operations", after=("pretraining_roll", "panel"), threads=processes, flops=flops, cells=cells,
             gpus=_gpus(config, "pretraining"), model_mb=processes * memory_mb(config, "pretraining"),
         )  # fmt: skip
+        judged = min(JUDGED_CELLS, sizes.num_cells) * cell_flops(shape, sizes.genes_per_cell, settings.max_length)
+        yield _once(
+            "model_judging", "pretraining", judged, "operations", after=("pretraining",), flops=judged, cells=cells,
+            gpus=_gpus(config, "model_judging"), model_mb=memory_mb(config, "pretraining"),
+        )  # fmt: skip
     after = ("quality", "panel", "pretraining")
     if settings.source == "tx1":
         each = 0.0 if shape is None else cell_flops(shape, sizes.genes_per_cell, settings.max_length)
@@ -240,6 +247,7 @@ def _basal(config: Config, sizes: Sizes, dimensions: int) -> Iterator[Work]:
         rule="basal_baseline", stage="basal", jobs=jobs, unit="non-zero counts", after=("basal", "embedding"), cells=_largest_cells(sizes),
         disk=4.0 * len(jobs) * sizes.num_lines * num_genes,
     )  # fmt: skip
+    yield _once("basal_comparison", "basal", sizes.num_conditions * num_genes, "conditions x genes", after=("basal_baseline", "conditions"))
 
 
 def _fits(config: Config, sizes: Sizes) -> Iterator[Work]:

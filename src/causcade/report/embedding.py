@@ -76,6 +76,7 @@ def _pretraining(artifacts: Artifacts, figures: dict[str, Any], config: Mapping[
     summary, metrics = artifacts.json(f"{folder}/summary.json"), artifacts.json_lines(f"{folder}/metrics.jsonl")
     if summary is None:
         return None
+    summary = summary | (artifacts.json(f"{folder}/judging.json") or {})
     baselines = {"gene_mean_mse": "mean of the gene", "low_rank_mse": _of_rank(summary)}
     curves = []
     for name, (words, colour) in CURVES.items():

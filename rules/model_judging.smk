@@ -1,0 +1,26 @@
+"""What the model that the run trained is worth on held-out wells; for the report, and on request (`snakemake model_judging`)."""
+
+
+rule model_judging:
+    """Errors at masked genes beside baselines, and labels that embeddings tell beside a PCA."""
+    input:
+        roll=STORES_ROLL,
+        weights=rules.pretraining.output.weights,
+    output:
+        judging=f"{MODEL}/judging.json",
+    log:
+        f"{LOGS}/model_judging.log",
+    benchmark:
+        f"{BENCHMARKS}/model_judging.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        **placed("model_judging"),
+        mem_mb=training,
+        runtime=minutes,
+    params:
+        settings=settings_of("pretraining", "seed", "backend"),
+        code=code_digest("model_judging"),
+    script:
+        "../workflow_scripts/model_judging.py"
