@@ -22,6 +22,7 @@ if not stands("basal"):
         localrule: True
         conda:
             "../envs/cpu.yaml"
+        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -49,6 +50,7 @@ rule basal:
         f"{BENCHMARKS}/basal.tsv"
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: threads_of("basal")
     resources:
         **placed("basal"),
@@ -86,6 +88,7 @@ rule basal_baseline:
         f"{BENCHMARKS}/basal_baseline/{{plate}}.tsv"
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=large,

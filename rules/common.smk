@@ -62,6 +62,8 @@ STAGES = [
     "cascades",
 ]
 FINGERPRINTS = fingerprints(CONFIG)
+# Priority of the chain that all fits wait for, the model and the embedding above all: what only the report or a vote waits for is to run beside it.
+BEFORE_FITS = 50
 # The Python of a shell command: that of its environment, or the one that runs Snakemake.
 PYTHON = (
     "python"

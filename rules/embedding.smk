@@ -38,6 +38,7 @@ if SOURCE == "pca" and not stands("embedding_basis"):
         localrule: True
         conda:
             "../envs/cpu.yaml"
+        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -62,6 +63,7 @@ rule embedding_basis:
         f"{BENCHMARKS}/embedding_basis.tsv"
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=large,
@@ -91,6 +93,7 @@ rule embedding:
     cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: threads_of("embedding")
     resources:
         **placed("embedding"),

@@ -24,6 +24,7 @@ if not stands("pretraining"):
         localrule: True
         conda:
             "../envs/cpu.yaml"
+        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -55,6 +56,7 @@ rule pretraining:
     cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: threads_of("pretraining")
     resources:
         **placed("pretraining"),

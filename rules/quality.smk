@@ -18,6 +18,7 @@ rule quality:
     cache: CACHING_PLATES
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: 1
     resources:
         **placed("quality"),

@@ -45,6 +45,7 @@ rule simulation_plate:
         f"{BENCHMARKS}/simulation_plate/{{plate}}.tsv"
     conda:
         "../envs/cpu.yaml"
+    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=small,
