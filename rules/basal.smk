@@ -19,10 +19,10 @@ if not stands("basal"):
             f"{LOGS}/basal_roll.log",
         benchmark:
             f"{BENCHMARKS}/basal_roll.tsv"
+        priority: BEFORE_FITS
         localrule: True
         conda:
             "../envs/cpu.yaml"
-        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -48,9 +48,9 @@ rule basal:
         f"{LOGS}/basal.log",
     benchmark:
         f"{BENCHMARKS}/basal.tsv"
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: threads_of("basal")
     resources:
         **placed("basal"),
@@ -86,9 +86,9 @@ rule basal_baseline:
         f"{LOGS}/basal_baseline/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/basal_baseline/{{plate}}.tsv"
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=large,

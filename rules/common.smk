@@ -62,7 +62,7 @@ STAGES = [
     "cascades",
 ]
 FINGERPRINTS = fingerprints(CONFIG)
-# Priority of the chain that all fits wait for, the model and the embedding above all: what only the report or a vote waits for is to run beside it.
+# Priority of the longest chain that all fits wait for, from the cells over the model to the baselines: what takes a core beside it can wait.
 BEFORE_FITS = 50
 # The Python of a shell command: that of its environment, or the one that runs Snakemake.
 PYTHON = (

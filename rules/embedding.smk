@@ -35,10 +35,10 @@ if SOURCE == "pca" and not stands("embedding_basis"):
             f"{LOGS}/embedding_roll.log",
         benchmark:
             f"{BENCHMARKS}/embedding_roll.tsv"
+        priority: BEFORE_FITS
         localrule: True
         conda:
             "../envs/cpu.yaml"
-        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -61,9 +61,9 @@ rule embedding_basis:
         f"{LOGS}/embedding_basis.log",
     benchmark:
         f"{BENCHMARKS}/embedding_basis.tsv"
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=large,
@@ -91,9 +91,9 @@ rule embedding:
     benchmark:
         f"{BENCHMARKS}/embedding/{{plate}}.tsv"
     cache: CACHING_PLATES
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: threads_of("embedding")
     resources:
         **placed("embedding"),

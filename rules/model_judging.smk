@@ -1,10 +1,23 @@
 """What the model that the run trained is worth on held-out wells; for the report, and on request (`snakemake model_judging`)."""
 
 
+def stores_of_model():
+    """Cell stores of the plates that the model is trained on; of a pinned one those that the run still has, so that a new plate judges nothing again."""
+    trained_on = PLATES
+    if stands("pretraining") and os.path.exists(STORES_ROLL):
+        with open(STORES_ROLL) as file:
+            trained_on = set(json.load(file)) & set(PLATES) or PLATES
+    return [
+        rules.quality.output.cells.format(plate=plate)
+        for plate in PLATES
+        if plate in trained_on
+    ]
+
+
 rule model_judging:
     """Errors at masked genes beside baselines, and labels that embeddings tell beside a PCA."""
     input:
-        roll=STORES_ROLL,
+        cells=stores_of_model(),
         weights=rules.pretraining.output.weights,
     output:
         judging=f"{MODEL}/judging.json",
@@ -17,8 +30,10 @@ rule model_judging:
     threads: 1
     resources:
         **placed("model_judging"),
-        mem_mb=training,
-        runtime=minutes,
+        mem_mb=judging,
+        runtime=minutes_of_judging,
+        # How it goes on, as for the training.
+        micro_cells=CONFIG.pretraining.micro_cells or 0,
     params:
         settings=settings_of("pretraining", "seed", "backend"),
         code=code_digest("model_judging"),

@@ -21,10 +21,10 @@ if not stands("pretraining"):
             f"{LOGS}/pretraining_roll.log",
         benchmark:
             f"{BENCHMARKS}/pretraining_roll.tsv"
+        priority: BEFORE_FITS
         localrule: True
         conda:
             "../envs/cpu.yaml"
-        priority: BEFORE_FITS
         threads: 1
         resources:
             mem_mb=small,
@@ -54,9 +54,9 @@ rule pretraining:
     benchmark:
         f"{BENCHMARKS}/pretraining.tsv"
     cache: CACHING_PLATES
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: threads_of("pretraining")
     resources:
         **placed("pretraining"),

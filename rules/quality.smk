@@ -16,9 +16,9 @@ rule quality:
     benchmark:
         f"{BENCHMARKS}/quality/{{plate}}.tsv"
     cache: CACHING_PLATES
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: 1
     resources:
         **placed("quality"),

@@ -6,8 +6,14 @@ A profile overrides any of it by rule.
 import os
 import sys
 
-from causcade.devices import gpus_of, has_gpu_device, placement, processes_of
-from causcade.embedding_cost import longest_seconds, memory_mb
+from causcade.devices import (
+    gpus_of,
+    has_gpu_device,
+    placement,
+    processes_of,
+    threads_beside_gpus,
+)
+from causcade.embedding_cost import longest_judging_seconds, longest_seconds, memory_mb
 from causcade.preflight import check_requests, cpu_build_of_torch, request_of
 from causcade.shards import num_threads, num_threads_of_pairs
 
@@ -32,15 +38,14 @@ def threads_of_pairs(wildcards):
 def threads_of(stage):
     """Function that tells the threads of the jobs of a stage: eight for each GPU, which make its tokens, else one for each process.
 
-    Whether torch is built for GPUs is known here; whether there are any is known only where jobs run on this machine.
+    Whether torch is built for GPUs is known here; whether there are any is known only where jobs run on this machine, which a dry run does not tell.
     """
 
     def threads(wildcards):
-        has_gpus = gpus_of(CONFIG, stage) > 0 and cpu_build_of_torch() is None
         plugin = workflow.executor_plugin
-        if plugin is not None and plugin.name == "local":
-            has_gpus = has_gpus and has_gpu_device()
-        return processes_of(CONFIG, stage) * (8 if has_gpus else 1)
+        is_here = plugin is not None and plugin.name == "local"
+        may_have = cpu_build_of_torch() is None and (not is_here or has_gpu_device())
+        return threads_beside_gpus(CONFIG, stage, may_have_gpus=may_have)
 
     return threads
 
@@ -77,6 +82,13 @@ def training(wildcards, attempt):
     """Memory in MB of the training of a model: weights, gradients and moments of each process, beside the cells."""
     model = CONFIG.pretraining.processes * memory_mb(CONFIG, "pretraining")
     return tables(wildcards, attempt) + (2000 + model) * attempt
+
+
+def judging(wildcards, attempt):
+    """Memory in MB of the job that judges the trained model, one process beside the cells."""
+    return (
+        tables(wildcards, attempt) + (2000 + memory_mb(CONFIG, "pretraining")) * attempt
+    )
 
 
 def decoding(wildcards, attempt):
@@ -127,6 +139,13 @@ def minutes_of_embedding(wildcards, attempt):
     cells, has_gpu = NUM_CELLS[wildcards.plate] or 0, gpus_of(CONFIG, "embedding") > 0
     model = round(longest_seconds(CONFIG, cells, on_gpu=has_gpu) / 60)
     return min(minutes_of_cells(wildcards, attempt) + model * attempt, LONGEST)
+
+
+def minutes_of_judging(wildcards, attempt):
+    """Time limit in minutes of the job that judges the trained model."""
+    has_gpu = gpus_of(CONFIG, "model_judging") > 0
+    model = round(longest_judging_seconds(CONFIG, on_gpu=has_gpu) / 60)
+    return min((60 + model) * attempt, LONGEST)
 
 
 def minutes_of_fit(wildcards, attempt):

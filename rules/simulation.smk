@@ -43,9 +43,9 @@ rule simulation_plate:
         f"{LOGS}/simulation_plate/{{plate}}.log",
     benchmark:
         f"{BENCHMARKS}/simulation_plate/{{plate}}.tsv"
+    priority: BEFORE_FITS
     conda:
         "../envs/cpu.yaml"
-    priority: BEFORE_FITS
     threads: 1
     resources:
         mem_mb=small,

@@ -6,7 +6,7 @@ import pytest
 
 from causcade import devices
 from causcade.config import Config
-from causcade.devices import check_gpus, gpus_of, has_gpu_device, listed_gpus, placement
+from causcade.devices import check_gpus, gpus_of, has_gpu_device, listed_gpus, placement, threads_beside_gpus
 from causcade.errors import InputError
 
 
@@ -124,3 +124,12 @@ def test_gpus_of_this_machine_are_told_by_the_files_of_their_drivers(tmp_path, m
     assert not has_gpu_device()
     (tmp_path / "kfd").touch()
     assert has_gpu_device()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not has_gpu_device()
+
+
+def test_threads_are_for_gpus_only_where_there_may_be_some():
+    spread = config(pretraining={"processes": 2})
+    assert threads_beside_gpus(spread, "pretraining", may_have_gpus=True) == 16
+    assert threads_beside_gpus(spread, "pretraining", may_have_gpus=False) == 2
+    assert threads_beside_gpus(config(backend="cpu"), "basal", may_have_gpus=True) == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from causcade.config import Config, parse_config
-from causcade.embedding_cost import cell_flops, cost_in_words, longest_seconds, memory_mb, shape_of
+from causcade.embedding_cost import JUDGED_CELLS, cell_flops, cost_in_words, longest_judging_seconds, longest_seconds, memory_mb, shape_of
 from causcade.tx1.shape import PRESETS, ModelShape, forward_flops, num_parameters
 from causcade.tx1.shape_files import write_model_shape
 
@@ -87,3 +87,11 @@ def test_a_time_limit_counts_on_little():
     # 0.67 cells of 70M in a second of one processor are measured: a plate of controls gets at least twice what that rate takes
     assert longest_seconds(few, 8000, on_gpu=False) > 2 * 2000 / 0.67
     assert longest_seconds(parse_config({"embedding": {"source": "pca"}}), 8000, on_gpu=True) == 0
+
+
+def test_the_time_limit_of_judging_is_that_of_the_model_that_is_trained():
+    config = parse_config({"pretraining": {"size": "70m"}})
+    shape = shape_of(config, "pretraining")
+    expected = JUDGED_CELLS * cell_flops(shape, 1500, config.embedding.max_length)
+    assert longest_judging_seconds(config, on_gpu=True) == pytest.approx(expected / 3e13)
+    assert longest_judging_seconds(config, on_gpu=False) > 3600

@@ -11,8 +11,8 @@ def main(job) -> None:
     with runtime.job_log(job.log[0], threads=job.threads):
         settings = job.params.settings
         devices.check_gpus(job.resources.gpu, settings["backend"])
-        stores = [CellStore(path) for path in files.read_json(job.input.roll).values()]
-        how, folder = PretrainingConfig(**settings["pretraining"]), Path(job.input.weights).parent
+        how = PretrainingConfig(**settings["pretraining"] | {"micro_cells": job.resources.micro_cells or None})
+        stores, folder = [CellStore(path) for path in job.input.cells], Path(job.input.weights).parent
         judged = model_judging.judge_model(stores, how, folder, seed=settings["seed"], backend=settings["backend"])
         files.write_json(job.output.judging, judged)
 

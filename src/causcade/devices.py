@@ -17,13 +17,14 @@ from causcade.backend import Backend
 from causcade.config import Config
 from causcade.errors import InputError
 
-__all__ = ["check_gpus", "gpus_of", "has_gpu_device", "listed_gpus", "nodes_of", "placement", "processes_of"]
+__all__ = ["check_gpus", "gpus_of", "has_gpu_device", "listed_gpus", "nodes_of", "placement", "processes_of", "threads_beside_gpus"]
 
 logger = logging.getLogger("causcade")
 
 TORCH_STAGES = frozenset({"coexpression", "embedding", "basal", "causal", "latent", "pretraining", "model_judging"})
 RAPIDS_STAGES = frozenset({"quality", "panel", "embedding_map"})
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS_OF_GPU = 8  # which make its tokens
 DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # of NVIDIA, of AMD, and of either under WSL
 
 
@@ -80,8 +81,21 @@ def placement(config: Config, stage: str) -> dict[str, int | str]:
 
 
 def has_gpu_device() -> bool:
-    """Whether a driver of GPUs that torch computes on runs on this machine; torch is not loaded for it."""
-    return any(path.exists() for path in DRIVER_FILES)
+    """Whether a driver of GPUs that torch computes on runs on this machine, and none is hidden; torch is not loaded for it."""
+    return any(path.exists() for path in DRIVER_FILES) and listed_gpus() != 0
+
+
+def threads_beside_gpus(config: Config, stage: str, *, may_have_gpus: bool) -> int:
+    """Threads of a job of a stage: eight for each GPU that it asks for, which make its tokens; else one for each process.
+
+    Parameters
+    ----------
+    config, stage
+        As for :func:`gpus_of`.
+    may_have_gpus
+        Whether there may be GPUs where it runs.
+    """
+    return processes_of(config, stage) * (THREADS_OF_GPU if may_have_gpus and gpus_of(config, stage) else 1)
 
 
 def listed_gpus() -> int | None:

@@ -25,6 +25,7 @@ CONTROLS = 4
 BATCH_TOKENS = 4096  # of a CPU; a GPU takes more, of its own memory
 # operations a second that a time limit counts on: a third of a core's as measured, a tenth of what an A100 is sold with in bfloat16
 SLOWEST = {"gpu": 3e13, "cpu": 3e10}
+JUDGED_CELLS = 5200  # that a trained model embeds for its labels, at most (causcade.model_judging)
 ATLAS_GENES = 1500  # expressed genes of a cell of Tahoe-100M
 TOKEN_BYTES = 4 * 24  # of each dimension of a token: a layer's activations, mostly its feed-forward part
 
@@ -114,6 +115,14 @@ def longest_seconds(config: Config, num_cells: int, *, on_gpu: bool) -> float:
         return 0.0
     embedded = num_cells if config.embedding.cells == "all" else num_cells // CONTROLS
     return embedded * cell_flops(shape, ATLAS_GENES, config.embedding.max_length) / SLOWEST["gpu" if on_gpu else "cpu"]
+
+
+def longest_judging_seconds(config: Config, *, on_gpu: bool) -> float:
+    """Seconds that judging the model that `pretraining` trains may take, for a time limit: no prediction; 0 where nothing tells its shape."""
+    shape = shape_of(config, "pretraining")
+    if shape is None:
+        return 0.0
+    return JUDGED_CELLS * cell_flops(shape, ATLAS_GENES, config.embedding.max_length) / SLOWEST["gpu" if on_gpu else "cpu"]
 
 
 def _written(flops: float) -> str:

@@ -26,6 +26,8 @@ ONE_PLATE = {
     "evidence_controls": 1,
     **AFTER_MASK,
 }
+# the pinned model is judged on the cells that it was trained on
+CHANGED_PLATE = ONE_PLATE | {"model_judging": 1}
 AFTER_NETWORK = {"network": 1, "evaluation": 1, "cascades": 1, "report": 1}
 
 
@@ -47,13 +49,13 @@ from causcade.simulation import simulate_plate
 simulate_plate(SimulationConfig(**yaml.safe_load({SIMULATION!r})), 1, "plate1", {str(path)!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True, env=finished.environment())
-    assert finished.jobs() == ONE_PLATE
+    assert finished.jobs() == CHANGED_PLATE
 
 
 def test_a_changed_table_of_a_plate_reruns_that_plate_and_the_sums(finished, changing):
     path = changing("data/plate1_wells.tsv")
     path.write_text(path.read_text().replace("\tA\n", "\tB\n", 1))
-    assert finished.jobs() == ONE_PLATE
+    assert finished.jobs() == CHANGED_PLATE
 
 
 def test_an_added_plate_costs_itself_and_the_sums(finished, changing):
@@ -149,7 +151,7 @@ def test_the_pinned_model_is_renewed_on_request(finished, changing):
     changing("plates.tsv")
     write_plates(finished, ["plate1", "plate2", "plate3"])
     jobs = finished.jobs("--forcerun", "pretraining")
-    assert jobs["pretraining"] == jobs["pretraining_roll"] == jobs["basal"] == jobs["basal_roll"] == 1
+    assert jobs["pretraining"] == jobs["pretraining_roll"] == jobs["model_judging"] == jobs["basal"] == jobs["basal_roll"] == 1
     assert jobs["embedding"] == jobs["basal_baseline"] == 3
     assert not {"panel", "panel_votes"} & set(jobs)
 
@@ -186,6 +188,16 @@ def test_a_model_may_be_trained_that_the_run_does_not_use(finished, changing):
     assert finished.jobs("--nolock", "pretraining") == {}
     path.write_text(path.read_text().replace("pretraining: {d_model: 16", "pretraining: {name: other, d_model: 8"))
     assert finished.jobs("--nolock", "pretraining") == {"pretraining": 1}
+    assert finished.jobs("--nolock", "model_judging") == {"pretraining": 1, "model_judging": 1}
+
+
+def test_a_judgement_that_is_gone_waits_for_the_cells_that_it_reads(finished, changing):
+    changing("results/small/pretraining/small/judging.json").unlink()
+    path = changing("screen.yaml")
+    path.write_text(path.read_text().replace("quality: {mad: null}", "quality: {mad: null, min_counts: 201}"))
+    order = [rule for rule, _ in finished.planned()]
+    assert "pretraining" not in order
+    assert max(place for place, rule in enumerate(order) if rule == "quality") < order.index("model_judging")
 
 
 @pytest.mark.parametrize(("setting", "voting"), [("num_genes: 100", 0), ("flavor: cell_ranger", 2)])

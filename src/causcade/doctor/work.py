@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from causcade.config import Config
 from causcade.devices import gpus_of, nodes_of, processes_of
 from causcade.doctor.sizes import Sizes
-from causcade.embedding_cost import cell_flops, memory_mb, shape_of
+from causcade.embedding_cost import JUDGED_CELLS, cell_flops, memory_mb, shape_of
 from causcade.fits import fit_names, latent_fit_names
 from causcade.shards import num_shards, num_threads, num_threads_of_pairs
 from causcade.tx1.shape import forward_flops
@@ -24,7 +24,6 @@ __all__ = ["GIB", "MB", "Work", "works_of"]
 MB = 1_000_000
 GIB = 1 << 30
 MAP_CELLS = 5000  # of the embedding's map, at most
-JUDGED_CELLS = 5200  # that a trained model embeds for its labels, at most (causcade.model_judging)
 BYTES_PER_COUNT = 1.7  # measured for uint16 counts and columns, sharded and compressed
 BYTES_PER_CONDITION = 5.2  # of each gene, mean and variance, as measured on the demo (compressed)
 BYTES_OF_NETWORK = 86.0  # of each candidate edge in the network's files, as measured on the demo

@@ -183,7 +183,7 @@ class _SweepLoop(NamedTuple):
 
 def _by_target(loop: _SweepLoop) -> tuple[Tensor, Tensor, Tensor]:
     """Log odds and mean weights given an edge [T, J], and expected edges by component [Q]; compiled, for CPUs, with a few targets in the cache."""
-    log_odds_TJ, slab_mean_TJ = torch.empty_like(loop.edge_TJ), torch.empty_like(loop.edge_TJ)
+    log_odds_TJ, slab_mean_TJ = (loop.edge_TJ.new_empty(loop.edge_TJ.shape) for _ in range(2))
     slab_Q = loop.edge_TJ.new_zeros(loop.scale_TJQ.shape[2])
     sweep_targets(*(tensor.contiguous().numpy() for tensor in (*loop, log_odds_TJ, slab_mean_TJ, slab_Q)))
     return log_odds_TJ, slab_mean_TJ, slab_Q

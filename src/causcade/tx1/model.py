@@ -34,6 +34,14 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def _rows(table_BD: torch.Tensor, cell_T: torch.Tensor) -> torch.Tensor:
+    """Rows of a table [T, D], many times the same one, with a gradient that is summed in one order.
+
+    On a CPU the gradient of `table[rows]` is summed by several threads at once, in the order in which they come; on a GPU that of `index_select` is.
+    """
+    return table_BD.index_select(0, cell_T) if table_BD.device.type == "cpu" else table_BD[cell_T]
+
+
 class _Linear(nn.Linear):
     """A linear map whose weights are set by :meth:`Tx1.initialise` or read, never twice."""
 
@@ -196,7 +204,7 @@ class _ProductDecoder(nn.Module):
         """[T, D] of genes and [B, D] of cells to [T]."""
         # <W q, c> = <q, W'c>: one product for each cell instead of one for each token.
         key_BD = functional.linear(cell_BD, self.W.weight.t())
-        return (self.activation(self.gene2query(token_TD)) * key_BD.index_select(0, cell_T)).sum(dim=1, dtype=torch.float32) * self.scale
+        return (self.activation(self.gene2query(token_TD)) * _rows(key_BD, cell_T)).sum(dim=1, dtype=torch.float32) * self.scale
 
 
 class _Network(nn.Module):
