@@ -1,5 +1,6 @@
 """What all rules share: the validated configuration, paths, plates, digests of code."""
 
+import json
 import os
 import re
 import sys
@@ -238,4 +239,17 @@ def run_inputs(wildcards):
         )
     return files + [
         path for path in resource_files(CONFIG).values() if "://" not in path
+    ]
+
+
+def stores_of_model():
+    """Cell stores of the plates that the model is trained on; of a pinned one those that the run still has, so that a new plate judges nothing again."""
+    trained_on = PLATES
+    if stands("pretraining") and os.path.exists(STORES_ROLL):
+        with open(STORES_ROLL) as file:
+            trained_on = set(json.load(file)) & set(PLATES) or PLATES
+    return [
+        rules.quality.output.cells.format(plate=plate)
+        for plate in PLATES
+        if plate in trained_on
     ]

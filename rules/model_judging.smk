@@ -1,19 +1,6 @@
 """What the model that the run trained is worth on held-out wells; for the report, and on request (`snakemake model_judging`)."""
 
 
-def stores_of_model():
-    """Cell stores of the plates that the model is trained on; of a pinned one those that the run still has, so that a new plate judges nothing again."""
-    trained_on = PLATES
-    if stands("pretraining") and os.path.exists(STORES_ROLL):
-        with open(STORES_ROLL) as file:
-            trained_on = set(json.load(file)) & set(PLATES) or PLATES
-    return [
-        rules.quality.output.cells.format(plate=plate)
-        for plate in PLATES
-        if plate in trained_on
-    ]
-
-
 rule model_judging:
     """Errors at masked genes beside baselines, and labels that embeddings tell beside a PCA."""
     input:
