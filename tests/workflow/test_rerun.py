@@ -99,7 +99,7 @@ def test_what_a_killed_job_took_away_is_made_again_with_what_follows(finished, t
     for path in kept:
         (tmp_path / path.name).rename(path)
     before = ["check_plate", "check", "check_settings", "targets", "unmeasured", "manifest"]
-    assert jobs == {rule: number for rule, number in ONE_PLATE.items() if rule not in before}
+    assert jobs == {rule: number for rule, number in CHANGED_PLATE.items() if rule not in before}
 
 
 def test_of_every_job_an_output_is_asked_for(finished):
