@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from workflow.conftest import Checkout, make_checkout
 
+from causcade.devices import has_gpu_device
+from causcade.preflight import cpu_build_of_torch
 from slurm.cluster import Cluster, UnsuitableError, check_machine, down, is_up
 
 QUICK = Path(__file__).with_name("quick.py")
@@ -101,6 +103,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if not was_up:
         down()
+
+
+@pytest.fixture(scope="session")
+def pretended_gpus() -> None:
+    """Skip where torch is built for GPUs and there are none: it sees none of the pretended ones, and jobs that ask for them stop, as they should."""
+    if cpu_build_of_torch() is None and not has_gpu_device():
+        pytest.skip("pretended GPUs are believed only by a torch that is built for CPUs (README: PIP_EXTRA), and there are no others")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from causcade.files import write_anndata, write_parquet
 from causcade.responses import ScreenFiles
 from slurm.conftest import SlurmCheckout
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("pretended_gpus")]
 
 PLAIN, SPREAD = "pretraining: {d_model", "pretraining: {nodes: 2, processes: 2, d_model"
 SETTINGS = CausalConfig(learning_rate=0.02, num_steps=40, l1_start=20, batch_perturbations=10)

@@ -19,7 +19,7 @@ from workflow.conftest import SIMULATION, Checkout
 
 from slurm.conftest import Record, SlurmCheckout, wait_until
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("pretended_gpus")]
 
 TRAINING_STEPS, FIT_STEPS = 200, 1000
 MEMORY = "quality:mem_mb=200 * attempt ** 4"  # of the first attempt, less than Python and its packages take
