@@ -243,7 +243,10 @@ def run_inputs(wildcards):
 
 
 def stores_of_model():
-    """Cell stores of the plates that the model is trained on; of a pinned one those that the run still has, so that a new plate judges nothing again."""
+    """Cell stores of the plates that the model is trained on; of a pinned one those that the run still has.
+
+    A new plate judges nothing again. A run that has none of them judges on all of its own, which the model never saw.
+    """
     trained_on = PLATES
     if stands("pretraining") and os.path.exists(STORES_ROLL):
         with open(STORES_ROLL) as file:

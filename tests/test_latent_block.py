@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -66,9 +68,7 @@ def test_loop_for_gpus_finds_the_same(problem, activities, monkeypatch, num_gene
 
 
 def test_no_sources(problem, activities):
-    none = block_of(problem)
-    none.data.allowed_TJ.resize_(20, 0)
-    block = TargetBlock(none.data)
+    block = TargetBlock(replace(block_of(problem).data, allowed_TJ=torch.zeros((20, 0), dtype=torch.bool)))
     sums = block.sweep(activities[0][:, :0], activities[1][:, :0], prior(0), renew_tau=True)
     assert block.edge_TJ.shape == (20, 0)
     assert not sums.slab_Q.any()
